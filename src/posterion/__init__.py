@@ -1,0 +1,86 @@
+"""Posterion turns a likelihood, a simulation or a table into a calibrated, reusable distribution.
+
+Importing ``posterion`` loads nothing heavy: JAX and the rooms come when a name is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from posterion import (
+        bijections,
+        bundles,
+        diagnostics,
+        distributions,
+        errors,
+        io,
+        networks,
+        optimisation,
+        reports,
+        sampling,
+        targets,
+        training,
+    )
+    from posterion.core.citations import cite
+    from posterion.core.status import Status
+    from posterion.sampling import sample_chain
+    from posterion.targets import Parameter, Target
+    from posterion.training import Posterior, learn, load
+
+    __version__: str
+
+__all__ = [
+    "Parameter",
+    "Posterior",
+    "Status",
+    "Target",
+    "__version__",
+    "bijections",
+    "bundles",
+    "cite",
+    "diagnostics",
+    "distributions",
+    "errors",
+    "io",
+    "learn",
+    "load",
+    "networks",
+    "optimisation",
+    "reports",
+    "sample_chain",
+    "sampling",
+    "targets",
+    "training",
+]
+
+_ROOM_OF = {
+    "Parameter": "targets",
+    "Posterior": "training",
+    "Status": "core.status",
+    "Target": "targets",
+    "cite": "core.citations",
+    "learn": "training",
+    "load": "training",
+    "sample_chain": "sampling",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Fetch a public name from its room on first use (PEP 562)."""
+    value: Any
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value = version("posterion")
+    elif name in _ROOM_OF:
+        value = getattr(import_module(f"posterion.{_ROOM_OF[name]}"), name)
+    elif name in __all__:
+        value = import_module(f"posterion.{name}")
+    else:
+        raise AttributeError(f"module 'posterion' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,111 @@
+"""What a bijection is: a one-to-one map of one event, with its log-determinants."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from posterion.core.errors import ShapeError
+
+Direction = Literal["forward", "inverse", "both"]
+
+
+class Bijection(eqx.Module):
+    """A one-to-one map of ONE event, from base space (``z``) to data space (``x``).
+
+    ``context`` is one condition, or ``None`` where ``context_shape`` is ``None``. Batches go
+    through :func:`apply_batch`.
+    """
+
+    event_shape: eqx.AbstractVar[tuple[int, ...]]
+    context_shape: eqx.AbstractVar[tuple[int, ...] | None]
+
+    @property
+    def fast(self) -> Direction:
+        """The direction that costs one pass."""
+        return "both"
+
+    @property
+    def batch_last(self) -> bool:
+        """Whether the methods also take a batch, along a last axis of every argument.
+
+        In that layout XLA vectorises over the batch on a CPU: a spline runs at 2 to 4 times the
+        speed of the vmapped one. A context without the last axis holds for the whole batch.
+        """
+        return False
+
+    @abstractmethod
+    def forward_and_log_det(self, z: Array, context: Array | None = None) -> tuple[Array, Array]:
+        """``x`` and ``log|det dx/dz|`` at one event ``z``."""
+
+    @abstractmethod
+    def inverse_and_log_det(self, x: Array, context: Array | None = None) -> tuple[Array, Array]:
+        """``z`` and ``log|det dz/dx|`` at one event ``x``."""
+
+    def forward_and_score(
+        self, z: Array, score: Array, context: Array | None = None
+    ) -> tuple[Array, Array, Array]:
+        """``x``, ``log|det dx/dz|`` and the score carried along: ``d log q(x) / dx``.
+
+        ``score`` is ``d log q(z) / dz``. Through the inverse in general; a bijection that can do
+        it on the way forward, as couplings can, saves that pass (Vaitl et al. 2206.09016, and
+        2403.15881).
+        """
+        x, log_det = self.forward_and_log_det(z, context)
+        _, pull_back = jax.vjp(lambda x: self.inverse_and_log_det(x, context), x)
+        (score,) = pull_back((score, jnp.ones_like(log_det)))
+        return x, log_det, score
+
+
+def apply_batch(method: Callable, *batched: Array, context: Array | None = None) -> Any:
+    """Apply a bijection's or a distribution's ``method`` over the leading axis of ``batched``.
+
+    The one way to run a batch: where the owner of the method is :attr:`~Bijection.batch_last`, the
+    batch goes through as the last axis, elsewhere through ``jax.vmap``; the numbers are the same.
+
+    Args:
+        method: such as ``bijection.forward_and_log_det`` or ``flow.log_prob``.
+        batched: events, scores: ``(n, *event_shape)`` each.
+        context: one condition for the whole batch, or one per row, ``(n, *context_shape)``.
+
+    Returns:
+        What ``method`` gives, each array with the leading axis ``n``.
+
+    Raises:
+        ShapeError: leading axes differ, or the context is of neither shape.
+    """
+    rows = {array.shape[:1] for array in batched}
+    if len(rows) != 1 or () in rows:
+        raise ShapeError(f"a batch needs one leading axis, got {[a.shape for a in batched]}")
+    owner = getattr(method, "__self__", None)
+    shared = False
+    if context is not None:
+        one = getattr(owner, "context_shape", context.shape[1:])
+        shared = context.shape == one
+        if not shared and context.shape != (*rows.pop(), *(one or ())):
+            raise ShapeError(f"context {context.shape} is neither one condition {one} nor one a row")
+    if getattr(owner, "batch_last", False):
+        batched = tuple(jnp.moveaxis(array, 0, -1) for array in batched)
+        if context is not None and not shared:
+            context = jnp.moveaxis(context, 0, -1)
+        out = method(*batched) if context is None else method(*batched, context)
+        return jax.tree.map(lambda array: jnp.moveaxis(array, -1, 0), out)
+    if context is None:
+        return jax.vmap(method)(*batched)
+    return jax.vmap(method, in_axes=(*(0 for _ in batched), None if shared else 0))(
+        *batched, context
+    )
+
+
+def across(values: Array, events: Array) -> Array:
+    """``values`` of each coordinate as they meet ``events``, which may have a last batch axis."""
+    return values if values.ndim == events.ndim else values[..., None]
+
+
+def constant(log_det: Array, events: Array) -> Array:
+    """A log-determinant that does not depend on the event, for each of ``events``."""
+    return jnp.broadcast_to(log_det, events.shape[1:])

@@ -1,0 +1,64 @@
+"""Maps of one coordinate given its parameters: what couplings and autoregressive layers apply."""
+
+from abc import abstractmethod
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from posterion.core.registry import register
+
+
+class Transformer(eqx.Module):
+    """Monotone maps of ``n`` coordinates, each by parameters that come from a conditioner.
+
+    Every array may have a batch along one more, last axis. Zero parameters mean the identity.
+    """
+
+    @abstractmethod
+    def parameter_shape(self, n: int) -> tuple[int, ...]:
+        """Shape of the parameters of ``n`` coordinates."""
+
+    @abstractmethod
+    def forward(self, z: Array, parameters: Array) -> tuple[Array, Array]:
+        """``x`` and the element-wise ``log dx/dz``, both of the shape of ``z``, ``(n,)``."""
+
+    @abstractmethod
+    def inverse(self, x: Array, parameters: Array) -> tuple[Array, Array]:
+        """``z`` and the element-wise ``log dz/dx``, both of the shape of ``x``, ``(n,)``."""
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all coordinates are treated alike, so that a subset may be passed alone."""
+        return True
+
+    def circles(self, n: int) -> tuple[bool, ...]:
+        """Which of ``n`` coordinates are angles on ``[-pi, pi)``."""
+        return (False,) * n
+
+
+@register("affine_transformer")
+class AffineTransformer(Transformer):
+    """``x = z exp(s) + t`` (Dinh et al. 1605.08803), ``s`` kept within ``limit`` by a tanh.
+
+    Args:
+        limit: bound of ``|s|``; ``None`` leaves it free, as in the paper.
+    """
+
+    limit: float | None = eqx.field(static=True, default=None)
+
+    def parameter_shape(self, n: int) -> tuple[int, ...]:
+        return (n, 2)
+
+    def scale(self, parameters: Array) -> Array:
+        """The log-scale ``s`` of the raw ``parameters``."""
+        raw = parameters[:, 0]
+        return raw if self.limit is None else self.limit * jnp.tanh(raw / self.limit)
+
+    def forward(self, z: Array, parameters: Array) -> tuple[Array, Array]:
+        s = self.scale(parameters)
+        return z * jnp.exp(s) + parameters[:, 1], s
+
+    def inverse(self, x: Array, parameters: Array) -> tuple[Array, Array]:
+        s = self.scale(parameters)
+        return (x - parameters[:, 1]) * jnp.exp(-s), -s

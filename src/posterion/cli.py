@@ -1,0 +1,203 @@
+"""The command line: ``posterion studies``, ``run``, ``show``, ``sample``, ``check``."""
+
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from posterion import bundles, io, studies
+from posterion.core.errors import PosterionError, SettingError
+from posterion.core.files import writable_directory
+from posterion.core.progress import progress
+from posterion.core.versions import versions
+from posterion.studies.settings import describe_settings, make_settings, parse_options
+
+__all__ = ["app", "main"]
+
+CHUNK = 1_000_000
+"""Draws that are held at a time."""
+
+app = typer.Typer(
+    name="posterion",
+    help="Turns a likelihood, a simulation or a table into a calibrated, reusable distribution.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+File = Annotated[Path, typer.Argument(help="A .posterion file.", show_default=False)]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same numbers.")]
+
+
+@contextmanager
+def _messages(interrupted: str) -> Iterator[None]:
+    """Turn what goes wrong on purpose into a message and an exit code."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        said = f"{error}\n" if isinstance(error, PosterionError) else ""
+        typer.secho(f"{said}{interrupted}", err=True, fg="yellow")
+        raise typer.Exit(130) from error
+    except PosterionError as error:
+        typer.secho(f"error: {error}", err=True, fg="red")
+        raise typer.Exit(2 if isinstance(error, SettingError) else 1) from error
+
+
+@app.callback(invoke_without_command=True)
+def _posterion(
+    version: Annotated[bool, typer.Option("--version", help="Print the versions.")] = False,
+) -> None:
+    if version:
+        typer.echo("\n".join(f"{name} {number}" for name, number in versions().items()))
+        raise typer.Exit
+
+
+@app.command("studies")
+def list_studies(
+    name: Annotated[str | None, typer.Argument(help="List the settings of this study.")] = None,
+) -> None:
+    """List the physics cases that come with Posterion, or the settings of one."""
+    with _messages("interrupted"):
+        if name is not None:
+            typer.echo(_study_help(studies.find_study(name)))
+            return
+        for study in studies.all_studies().values():
+            typer.echo(f"{study.name:<12} {study.summary}")
+
+
+@app.command(
+    context_settings={"ignore_unknown_options": True},
+    epilog="The options of a study itself: posterion studies NAME",
+)
+def run(
+    name: Annotated[str, typer.Argument(help="A study.", show_default=False)],
+    options: Annotated[
+        list[str] | None, typer.Argument(help="The study's own, as --KEY VALUE.", metavar="...")
+    ] = None,
+    seed: Seed = 1,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for what is written.", show_default="out/NAME")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoints.")] = False,
+    pairs: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the study, repeatable."),
+    ] = None,
+) -> None:
+    """Run a study: learn, check, and write its bundle, its report and its metrics."""
+    folder = Path("out") / name if out is None else out
+    again = ["posterion", "run", name, *(options or []), *(f"--set={pair}" for pair in pairs or [])]
+    again += [f"--seed={seed}", f"--out={folder}", "--resume"]
+    with _messages(f"interrupted; to go on from the last checkpoint: {shlex.join(again)}"):
+        study = studies.find_study(name)
+        given = [*parse_options(study.settings, options or []), *_split(pairs or [])]
+        settings = make_settings(study.settings, given)
+        outcome = study.run(settings, seed=seed, out=writable_directory(folder), resume=resume)
+        typer.echo(outcome.text)
+        for path in outcome.files:
+            typer.echo(f"wrote {path}")
+
+
+@app.command()
+def show(file: File) -> None:
+    """Show what a file holds: parameters, health, origin, versions."""
+    with _messages("interrupted"):
+        typer.echo(bundles.describe(bundles.read_card(file)))
+
+
+@app.command()
+def sample(
+    file: File,
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="A .parquet, .csv, .npz or .h5 file."),
+    ],
+    number: Annotated[
+        str, typer.Option("-n", "--number", metavar="N", help="How many draws, such as 1e6.")
+    ] = "100000",
+    seed: Seed = 1,
+) -> None:
+    """Write independent draws to a table.
+
+    The first million are those of ``result.sample(n, seed=seed)``; each further one has a seed
+    derived from it.
+    """
+    with _messages(f"interrupted; {output} was not written"):
+        count = _count(number)
+        io.table_format(output)
+        result = bundles.load_object(file)
+        writable_directory(output.parent)
+        units = {p.name: p.unit for p in result.parameters if p.unit}
+        meta = {"file": file.name, "name": result.name, "kind": result.kind, "seed": seed}
+        io.write_draws(output, _chunks(result, count, seed), units=units, meta=meta)
+        typer.echo(f"wrote {output}: {count:,} draws of {result.name}")
+
+
+@app.command()
+def check(
+    file: File,
+    study: Annotated[
+        str | None,
+        typer.Option(help="The study that holds the density; by default the one that made FILE."),
+    ] = None,
+    seed: Seed = 1,
+) -> None:
+    """Measure the health of a file anew, against the density; exit code 1 unless it is sound."""
+    with _messages("interrupted"):
+        name = study or bundles.read_card(file)["provenance"].get("study")
+        if not isinstance(name, str):
+            raise SettingError(f"{file} names no study that holds its density; give --study NAME")
+        found = studies.find_study(name)
+        if found.check is None:
+            raise SettingError(f"the study {name!r} has no density to check against")
+        health = found.check(bundles.load_object(file), seed=seed)
+        typer.echo(str(health))
+        if not health.status.ok:
+            raise typer.Exit(1)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; leaves by SystemExit: 0 done, 1 failed, 2 misused, 130 interrupted.
+
+    Args:
+        arguments: without the program's name; by default those of the process.
+    """
+    app(args=sys.argv[1:] if arguments is None else list(arguments), prog_name="posterion")
+
+
+def _study_help(study: studies.Study) -> str:
+    return f"{study.name}: {study.summary}\n\n{describe_settings(study.settings)}"
+
+
+def _split(pairs: list[str]) -> Iterator[tuple[str, str]]:
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise SettingError(f"--set takes KEY=VALUE, not {pair!r}")
+        yield key, text
+
+
+def _count(text: str) -> int:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not (number >= 1 and number.is_integer()):
+        raise SettingError(f"-n takes a whole number of at least 1, not {text!r}")
+    return int(number)
+
+
+def _chunks(result: Any, count: int, seed: int) -> Iterator[dict[str, Any]]:
+    import numpy as np
+
+    with progress("sampling", total=count) as bar:
+        for i, start in enumerate(range(0, count, CHUNK)):
+            # a seed in a spawned sequence: no chunk repeats another one, nor the next seed's
+            derived = np.random.SeedSequence([seed, i]).generate_state(1)[0]
+            size = min(CHUNK, count - start)
+            yield result.sample(size, seed=int(derived) if i else seed)
+            bar.update(advance=size)

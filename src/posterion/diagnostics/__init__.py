@@ -1,0 +1,120 @@
+"""Whether to believe a result: metrics as pure functions of arrays, and the health report.
+
+- `weights`, `pareto`: importance weights of a flow's draws; `witness`: what other points say of it
+- `metropolis`, `autocorrelation`: the exact chain; statistics of chains
+- `divergence`, `energy`: distances to exact marginals and between samples; `modes`: lost modes
+- `findings`, `verdict`, `health`: from measured numbers to the report
+"""
+
+from posterion.diagnostics.autocorrelation import (
+    autocorrelation,
+    ess_bulk,
+    ess_tail,
+    integrated_time,
+    split_rhat,
+)
+from posterion.diagnostics.divergence import (
+    KolmogorovSmirnov,
+    jensen_shannon,
+    jensen_shannon_floor,
+    jensen_shannon_floor_simulated,
+    jensen_shannon_of_histograms,
+    kolmogorov_smirnov,
+    kolmogorov_smirnov_two,
+    wasserstein,
+)
+from posterion.diagnostics.energy import EnergyDistance, energy_distance
+from posterion.diagnostics.findings import CrossChains, Findings, Thresholds
+from posterion.diagnostics.health import Check, Health, ModeShare
+from posterion.diagnostics.metropolis import (
+    ExactChain,
+    IndependenceChain,
+    exact_chain,
+    expected_acceptance,
+    expected_autocorrelation,
+    independence_chain,
+)
+from posterion.diagnostics.modes import (
+    ModeComparison,
+    Modes,
+    compare_modes,
+    find_modes,
+    mode_fractions,
+)
+from posterion.diagnostics.pareto import Psis, fit_generalised_pareto, k_hat, k_hat_limit, psis
+from posterion.diagnostics.verdict import assess
+from posterion.diagnostics.weights import (
+    NonFinite,
+    WeightReport,
+    clean_log_weights,
+    ess,
+    ess_fraction,
+    log_evidence,
+    max_weight_share,
+    weigh,
+)
+from posterion.diagnostics.witness import (
+    Divergences,
+    ExactSampleEss,
+    divergences,
+    exact_sample_ess,
+    forward_kl,
+    forward_kl_of_draws,
+    reverse_kl,
+)
+
+__all__ = [
+    "Check",
+    "CrossChains",
+    "Divergences",
+    "EnergyDistance",
+    "ExactChain",
+    "ExactSampleEss",
+    "Findings",
+    "Health",
+    "IndependenceChain",
+    "KolmogorovSmirnov",
+    "ModeComparison",
+    "ModeShare",
+    "Modes",
+    "NonFinite",
+    "Psis",
+    "Thresholds",
+    "WeightReport",
+    "assess",
+    "autocorrelation",
+    "clean_log_weights",
+    "compare_modes",
+    "divergences",
+    "energy_distance",
+    "ess",
+    "ess_bulk",
+    "ess_fraction",
+    "ess_tail",
+    "exact_chain",
+    "exact_sample_ess",
+    "expected_acceptance",
+    "expected_autocorrelation",
+    "find_modes",
+    "fit_generalised_pareto",
+    "forward_kl",
+    "forward_kl_of_draws",
+    "independence_chain",
+    "integrated_time",
+    "jensen_shannon",
+    "jensen_shannon_floor",
+    "jensen_shannon_floor_simulated",
+    "jensen_shannon_of_histograms",
+    "k_hat",
+    "k_hat_limit",
+    "kolmogorov_smirnov",
+    "kolmogorov_smirnov_two",
+    "log_evidence",
+    "max_weight_share",
+    "mode_fractions",
+    "psis",
+    "reverse_kl",
+    "split_rhat",
+    "wasserstein",
+    "weigh",
+]

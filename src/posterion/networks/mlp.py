@@ -1,0 +1,78 @@
+"""The multilayer perceptron that conditions couplings and regresses."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from posterion.core.errors import SettingError
+from posterion.core.registry import register
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "tanh": jnp.tanh,
+    "relu": jax.nn.relu,
+    "leaky_relu": jax.nn.leaky_relu,
+    "silu": jax.nn.silu,
+    "gelu": jax.nn.gelu,
+    "softplus": jax.nn.softplus,
+    "elu": jax.nn.elu,
+}
+
+
+def activation(name: str) -> Callable[[Array], Array]:
+    """The activation function called ``name``; ``SettingError`` lists the known ones."""
+    if name not in ACTIVATIONS:
+        raise SettingError(f"unknown activation {name!r}; choose one of {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]
+
+
+@register("mlp")
+class MLP(eqx.Module):
+    """A multilayer perceptron, ``(in_size,)`` to ``(out_size,)``.
+
+    Args:
+        in_size: width of the input.
+        out_size: width of the output.
+        hidden: widths of the hidden layers; empty for a linear map.
+        activation: name of the activation between layers.
+        key: random key of the initial weights (LeCun uniform, zero biases).
+        zero_output: start with the last layer at zero, so that the output is zero.
+    """
+
+    weights: tuple[Array, ...]
+    biases: tuple[Array, ...]
+    activation: str = eqx.field(static=True)
+
+    def __init__(
+        self,
+        in_size: int,
+        out_size: int,
+        hidden: tuple[int, ...] = (64, 64),
+        activation: str = "silu",
+        *,
+        key: PRNGKeyArray,
+        zero_output: bool = False,
+    ):
+        sizes = (in_size, *hidden, out_size)
+        weights = []
+        for i, (rows, columns) in enumerate(zip(sizes[1:], sizes[:-1], strict=True)):
+            bound = jnp.sqrt(3.0 / max(columns, 1))
+            weight = jax.random.uniform(
+                jax.random.fold_in(key, i), (rows, columns), minval=-bound, maxval=bound
+            )
+            weights.append(weight)
+        if zero_output:
+            weights[-1] = jnp.zeros_like(weights[-1])
+        self.weights = tuple(weights)
+        self.biases = tuple(jnp.zeros(size) for size in sizes[1:])
+        self.activation = activation
+
+    def __call__(self, x: Float[Array, "in_size *batch"]) -> Float[Array, "out_size *batch"]:
+        """The network's output at one input, or at a batch of them along a last axis."""
+        function = activation(self.activation)
+        biases = [bias if x.ndim == 1 else bias[:, None] for bias in self.biases]
+        for weight, bias in zip(self.weights[:-1], biases[:-1], strict=True):
+            x = function(weight @ x + bias)
+        return self.weights[-1] @ x + biases[-1]

@@ -1,0 +1,1 @@
+"""Neutrino oscillations: the posterior of six parameters from the tables of NuFIT."""

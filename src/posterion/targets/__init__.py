@@ -1,0 +1,7 @@
+"""Targets: unnormalised log-densities over named parameters."""
+
+from posterion.targets.frame import Frame
+from posterion.targets.parameter import Parameter
+from posterion.targets.target import Target
+
+__all__ = ["Frame", "Parameter", "Target"]

@@ -1,0 +1,124 @@
+"""A parameter: its name, shape, unit, label, bounds or prior."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from posterion.core.errors import ParameterError
+from posterion.core.registry import register
+
+
+@register("parameter")
+@dataclass(frozen=True, eq=False)
+class Parameter:
+    """One named parameter of a :class:`~posterion.Target`.
+
+    Args:
+        name: key in ``theta``.
+        shape: shape of one value; ``()`` is a scalar.
+        unit: unit of the value, for axes and tables.
+        label: LaTeX label, with its dollars; the name by default.
+        lower, upper: bounds in the stated unit, ``None`` where there is none.
+        periodic: the bounds are one point; both are needed.
+        scale: for an unbounded parameter, how far from ``centre`` modes are searched for: the
+            reference measure is normal of this width. Found by scouting when ``None``.
+        centre: middle of that search, 0 by default.
+        prior: a NumPyro distribution, which the log-density then must not contain.
+
+    Raises:
+        ParameterError: bounds out of order or NaN, a scale that is not positive, periodicity
+            without two bounds, a prior with no mass within the bounds.
+    """
+
+    name: str
+    shape: tuple[int, ...] = field(default=(), kw_only=True)
+    unit: str = field(default="", kw_only=True)
+    label: str | None = field(default=None, kw_only=True)
+    lower: float | None = field(default=None, kw_only=True)
+    upper: float | None = field(default=None, kw_only=True)
+    periodic: bool = field(default=False, kw_only=True)
+    scale: float | None = field(default=None, kw_only=True)
+    centre: float = field(default=0.0, kw_only=True)
+    prior: Any = field(default=None, kw_only=True)
+
+    def __post_init__(self):
+        where = f"parameter {self.name!r}"
+        if not isinstance(self.name, str) or not self.name:
+            raise ParameterError(f"a parameter's name is a non-empty string, got {self.name!r}")
+        for side in ("lower", "upper"):
+            value = getattr(self, side)
+            if value is not None:
+                if math.isnan(value):
+                    raise ParameterError(f"{where}: {side} is NaN; give a number or None")
+                object.__setattr__(self, side, float(value) if math.isfinite(value) else None)
+        if self.lower is not None and self.upper is not None and self.lower >= self.upper:
+            raise ParameterError(
+                f"{where}: lower {self.lower} is not below upper {self.upper}; exchange or widen"
+            )
+        if self.periodic and (self.lower is None or self.upper is None):
+            raise ParameterError(f"{where}: a periodic parameter needs both lower and upper")
+        if self.scale is not None and not (math.isfinite(self.scale) and self.scale > 0):
+            raise ParameterError(f"{where}: scale must be positive and finite, got {self.scale}")
+        shape = (self.shape,) if isinstance(self.shape, int) else tuple(self.shape)
+        if any(not isinstance(n, int) or n < 1 for n in shape):
+            raise ParameterError(f"{where}: shape {self.shape} needs positive integers")
+        object.__setattr__(self, "shape", shape)
+        if self.prior is not None:
+            self._check_prior(where)
+
+    @property
+    def size(self) -> int:
+        """Number of coordinates."""
+        return math.prod(self.shape)
+
+    @property
+    def tex(self) -> str:
+        """The label for plots, with the unit in brackets."""
+        label = self.label or self.name.replace("_", r"\_" if "$" in self.name else "_")
+        return f"{label} [{self.unit}]" if self.unit else label
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the coordinates, ``name[i]`` for a vector."""
+        if not self.shape:
+            return [self.name]
+        return [f"{self.name}[{','.join(map(str, i))}]" for i in np.ndindex(*self.shape)]
+
+    def measure(self) -> str:
+        """What the posterior's density and evidence refer to, in words."""
+        unit = f" [{self.unit}]" if self.unit else ""
+        if self.prior is None:
+            return f"flat in {self.name}{unit}"
+        return f"{self.name}{unit} ~ {describe_prior(self.prior)}"
+
+    def _check_prior(self, where: str) -> None:
+        if not hasattr(self.prior, "log_prob") or not hasattr(self.prior, "sample"):
+            raise ParameterError(
+                f"{where}: the prior must be a NumPyro distribution, got "
+                f"{type(self.prior).__name__}"
+            )
+        if self.periodic:
+            return
+        import jax
+
+        draws = np.asarray(self.prior.sample(jax.random.key(0), (2000,)))
+        inside = np.ones(draws.shape, bool)
+        if self.lower is not None:
+            inside &= draws >= self.lower
+        if self.upper is not None:
+            inside &= draws <= self.upper
+        if not inside.any():
+            raise ParameterError(
+                f"{where}: none of 2000 draws of the prior {describe_prior(self.prior)} lies in "
+                f"[{self.lower}, {self.upper}]; widen the bounds or change the prior"
+            )
+
+
+def describe_prior(prior: Any) -> str:
+    """A prior in words: the name of its class and its arguments."""
+    names = getattr(prior, "arg_constraints", {})
+    values = {name: np.asarray(getattr(prior, name)) for name in names if hasattr(prior, name)}
+    said = ", ".join(f"{k}={v.item():g}" if v.size == 1 else k for k, v in values.items())
+    return f"{type(prior).__name__}({said})"
