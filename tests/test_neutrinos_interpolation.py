@@ -157,6 +157,14 @@ def test_beyond_an_edge_it_is_continuous_and_points_back(solid, dtype):
     away = x.astype(np.float64)
     beyond = (away < low) | (away > high)
     assert beyond.sum() >= 8
+    if dtype is np.float64:
+        probe, h = np.array([low - 2.0, high + 0.5]), 1e-6
+        found = spline.value_and_gradient(0.3, probe, 10.0)[1]
+        for k in range(3):
+            at = [[0.3, probe, 10.0], [0.3, probe, 10.0]]
+            at[0][k], at[1][k] = at[0][k] - h, at[1][k] + h
+            wanted = (spline.value(*at[1]) - spline.value(*at[0])) / (2 * h)
+            np.testing.assert_allclose(found[k], wanted, rtol=1e-5, atol=1e-6)
     assert (np.sign(slope)[beyond] == np.sign(away - UNEVEN.mean())[beyond]).all()
     edge = spline.value(0.3, np.array([low, high]), 10.0)
     np.testing.assert_allclose(np.asarray(value)[[0, 5]], edge, atol=1e-3)

@@ -40,42 +40,34 @@ class _Bin(NamedTuple):
     slope_right: Array
 
 
-def _sizes(raw: Array, smallest: float) -> Array:
-    """Bin sizes along axis 1, none below ``smallest``; they add up to 1."""
-    e = jnp.exp(raw - lax.stop_gradient(jnp.max(raw, axis=1, keepdims=True)))
-    return smallest + (1 - raw.shape[1] * smallest) * e / jnp.sum(e, axis=1, keepdims=True)
+def _find(t: Array, parameters: Array, bins: int, smallest: tuple[float, float], by: int) -> _Bin:
+    """The bin in which ``t`` falls by its widths (``by = 0``, forward) or heights (``by = 1``).
 
-
-def _find(t: Array, parameters: Array, bins: int, smallest: tuple[float, float], by: str) -> _Bin:
-    """The bin in which ``t`` falls ``by`` width (on the way forward) or ``by`` height.
-
-    Sums under a mask rather than indexing: on a CPU with the batch last they, and above all their
-    gradients, are the faster (indexing is, with the batch first).
+    Sums under a mask rather than indexing, widths and heights in one array: on a CPU with the batch
+    last these, and above all their gradients, are the fastest.
     """
     smallest_bin, smallest_slope = smallest
-    widths = _sizes(parameters[:, :bins], smallest_bin)
-    heights = _sizes(parameters[:, bins : 2 * bins], smallest_bin)
-    ends = jnp.cumsum(lax.stop_gradient(widths if by == "width" else heights), axis=1)
-    found = jnp.sum(t[:, None] >= ends[:, :-1], axis=1, keepdims=True, dtype=jnp.int32)
-    number = jnp.arange(bins, dtype=jnp.int32).reshape(-1, *(1 for _ in t.shape[1:]))
-    below, here = number < found, number == found
+    batch = t.shape[1:]
+    raw = parameters[:, : 2 * bins].reshape(t.shape[0], 2, bins, *batch)
+    weights = jnp.exp(raw - lax.stop_gradient(jnp.max(raw, axis=2, keepdims=True)))
+    share = (1 - bins * smallest_bin) / jnp.sum(weights, axis=2)
+
+    sizes = smallest_bin + weights[:, by] * share[:, by, None]
+    knots = jnp.cumsum(lax.stop_gradient(sizes), axis=1)[:, :-1]
+    found = jnp.sum(t[:, None] >= knots, axis=1, keepdims=True, dtype=jnp.int32)
+    number = jnp.arange(bins, dtype=jnp.int32).reshape(-1, *(1 for _ in batch))
+    here = (number == found)[:, None]
 
     def total(where: Array, values: Array) -> Array:
-        return jnp.sum(jnp.where(where, values, 0), axis=1)
+        return jnp.sum(jnp.where(where, values, 0), axis=2)
 
-    def slope(raw: Array) -> Array:
-        unit = float(np.log(np.expm1(1 - smallest_slope)))
-        return smallest_slope + jax.nn.softplus(raw + unit)
-
-    slopes = parameters[:, 2 * bins : 3 * bins + 1]
-    return _Bin(
-        total(below, widths),
-        total(here, widths),
-        total(below, heights),
-        total(here, heights),
-        slope(total(here, slopes[:, :-1])),
-        slope(total(here, slopes[:, 1:])),
-    )
+    start = smallest_bin * found.astype(t.dtype) + share * total((number < found)[:, None], weights)
+    size = smallest_bin + share * total(here, weights)
+    slopes = parameters[:, 2 * bins :]
+    unit = float(np.log(np.expm1(1 - smallest_slope)))
+    slope = total(here, jnp.stack([slopes[:, :-1], slopes[:, 1:]], axis=1))
+    slope = smallest_slope + jax.nn.softplus(slope + unit)
+    return _Bin(start[:, 0], size[:, 0], start[:, 1], size[:, 1], slope[:, 0], slope[:, 1])
 
 
 def _within(fraction: Array) -> Array:
@@ -106,13 +98,13 @@ def _solve(q: Array, bin: _Bin) -> Array:
 
 def _spline(t: Array, parameters: Array, bins: int, smallest: tuple[float, float]):
     """``(y, log dy/dt)`` at ``t`` in [0, 1]."""
-    bin = _find(t, parameters, bins, smallest, "width")
+    bin = _find(t, parameters, bins, smallest, by=0)
     return _map(_within((t - bin.left) / bin.width), bin)
 
 
 def _inverse_spline(y: Array, parameters: Array, bins: int, smallest: tuple[float, float]):
     """``(t, log dt/dy)`` at ``y`` in [0, 1]."""
-    bin = _find(y, parameters, bins, smallest, "height")
+    bin = _find(y, parameters, bins, smallest, by=1)
     u = _solve(_within((y - bin.bottom) / bin.height), bin)
     return bin.left + u * bin.width, -_map(u, bin)[1]
 

@@ -1,0 +1,15 @@
+"""Optimisation: the compiled loop and its checkpoints; knows no verb."""
+
+from posterion.optimisation.checkpoint import Checkpoint, leaves_of, restore
+from posterion.optimisation.loop import Trained, cosine, run_segment, trainable, update
+
+__all__ = [
+    "Checkpoint",
+    "Trained",
+    "cosine",
+    "leaves_of",
+    "restore",
+    "run_segment",
+    "trainable",
+    "update",
+]

@@ -32,6 +32,7 @@ class Swarm(NamedTuple):
     u: Array
     value: Array
     score: Array
+    ancestor: Array
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Scouted:
         stages: temperatures.
         not_finite: evaluations that gave NaN or +inf; ``excluded``: that gave -inf.
         acceptance: of the last stage.
+        ancestors: particles of the start that have descendants at the end.
         complete: whether beta reached 1 within the budget.
     """
 
@@ -58,6 +60,7 @@ class Scouted:
     not_finite: int
     excluded: int
     acceptance: float
+    ancestors: int
     complete: bool
 
 
@@ -72,7 +75,9 @@ def _tempered(swarm: Swarm, beta: Array, circular: Array) -> tuple[Array, Array]
     return value, (1 - beta) * jnp.where(circular, 0.0, -swarm.u) + beta * swarm.score
 
 
-def _evaluate(target: Target, frame: Frame, u: Array) -> tuple[Swarm, Array]:
+def _evaluate(
+    target: Target, frame: Frame, u: Array, ancestor: Array
+) -> tuple[Swarm, Array]:
     """Values and scores; what is not finite becomes -inf with no score, and is counted."""
 
     def total(u):
@@ -84,9 +89,8 @@ def _evaluate(target: Target, frame: Frame, u: Array) -> tuple[Swarm, Array]:
     excluded = value == -jnp.inf
     value = jnp.where(broken, -jnp.inf, value)
     usable = jnp.isfinite(value)[:, None] & jnp.isfinite(score)
-    return Swarm(u, value, jnp.where(usable, score, 0.0)), jnp.stack(
-        [jnp.sum(broken), jnp.sum(excluded)]
-    )
+    counts = jnp.stack([jnp.sum(broken), jnp.sum(excluded)])
+    return Swarm(u, value, jnp.where(usable, score, 0.0), ancestor), counts
 
 
 def _sweep(target: Target, frame: Frame, state, key: Array):
@@ -104,7 +108,7 @@ def _sweep(target: Target, frame: Frame, state, key: Array):
         swarm, momentum, score, counts = carry
         momentum = momentum + 0.5 * epsilon * (score @ lower)
         u = swarm.u + epsilon * (momentum @ lower.T)
-        swarm, bad = _evaluate(target, frame, u)
+        swarm, bad = _evaluate(target, frame, u, swarm.ancestor)
         _, score = _tempered(swarm, beta, circular)
         return swarm, momentum + 0.5 * epsilon * (score @ lower), score, counts + bad
 
@@ -199,7 +203,7 @@ def _settle(target: Target, frame: Frame, swarm: Swarm, step, keys):
 
 @partial(jax.jit, static_argnums=0)
 def _first(target: Target, frame: Frame, u: Array):
-    return _evaluate(target, frame, u)
+    return _evaluate(target, frame, u, jnp.arange(u.shape[0]))
 
 
 def scout(
@@ -276,5 +280,6 @@ def scout(
             int(total[0]),
             int(total[1]),
             float(rate),
+            len(np.unique(np.asarray(swarm.ancestor))),
             complete,
         )

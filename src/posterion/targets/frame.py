@@ -26,11 +26,14 @@ class Frame(eqx.Module):
         whitening: ``v`` to ``u``.
         support: ``u`` to the parameters, flat.
         reference: log-density that is subtracted before leaving float64.
+        origins: per coordinate ``(lower, period)`` of a circle that was cut elsewhere and is an
+            interval here, or ``None``; its values are brought back to the declared range.
     """
 
     whitening: Whitening
     support: SupportMap
     reference: Array
+    origins: tuple[tuple[float, float] | None, ...] = eqx.field(static=True)
 
     @property
     def dim(self) -> int:
@@ -50,23 +53,40 @@ class Frame(eqx.Module):
 
     @classmethod
     def of(
-        cls, location: np.ndarray, lower: np.ndarray, support: SupportMap, reference: float
+        cls,
+        location: np.ndarray,
+        lower: np.ndarray,
+        support: SupportMap,
+        reference: float,
+        origins: tuple[tuple[float, float] | None, ...] | None = None,
     ) -> "Frame":
         """The frame of a location and a triangular scale in ``u``."""
+        origins = (None,) * len(support.kinds) if origins is None else origins
         with jax.enable_x64(True):
             whitening = Whitening(jnp.asarray(location, jnp.float64), jnp.asarray(lower))
-            return cls(whitening, support, jnp.asarray(reference, jnp.float64))
+            return cls(whitening, support, jnp.asarray(reference, jnp.float64), origins)
 
     def to_x(self, v: Array) -> tuple[Array, Array]:
         """Physical coordinates and ``log|det dx/dv|`` of a batch ``(n, dim)``; inside x64."""
         u = self.whitening.location + v.astype(jnp.float64) @ self.whitening.lower.T
         log_det = jnp.sum(jnp.log(jnp.diagonal(self.whitening.lower)))
         x, support_log_det = jax.vmap(self.support.forward_and_log_det)(u)
-        return x, support_log_det + log_det
+        return self._wrap(x, [None if o is None else o[0] for o in self.origins]), (
+            support_log_det + log_det
+        )
+
+    def _wrap(self, x: Array, starts: list) -> Array:
+        for i, origin in enumerate(self.origins):
+            if origin is not None:
+                turned = x[:, i] - starts[i]
+                turns = lax.stop_gradient(jnp.floor(turned / origin[1]))
+                x = x.at[:, i].add(-origin[1] * turns)
+        return x
 
     def to_v(self, x: Array) -> tuple[Array, Array]:
         """Coordinates ``v`` and ``log|det dv/dx|`` of a batch of physical points; inside x64."""
-        u, log_det = jax.vmap(self.support.inverse_and_log_det)(x.astype(jnp.float64))
+        x = self._wrap(x.astype(jnp.float64), list(self.support.a))
+        u, log_det = jax.vmap(self.support.inverse_and_log_det)(x)
         centred = u - self.whitening.location
         circular = jnp.asarray(self.circular)
         turned = centred - 2 * jnp.pi * jnp.round(centred / (2 * jnp.pi))

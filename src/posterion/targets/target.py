@@ -97,12 +97,7 @@ class Target:
 
     def unflatten(self, x: Any) -> dict[str, Any]:
         """``theta`` of coordinates ``(..., dim)``: arrays ``(..., *shape)`` by name."""
-        theta, start = {}, 0
-        for parameter in self.parameters:
-            part = x[..., start : start + parameter.size]
-            theta[parameter.name] = part.reshape(*x.shape[:-1], *parameter.shape)
-            start += parameter.size
-        return theta
+        return unflatten_theta(self.parameters, x)
 
     def flatten(self, theta: Mapping[str, Any]) -> np.ndarray:
         """Coordinates ``(n, dim)`` of a ``theta`` of ``n`` points; checks names and shapes."""
@@ -275,6 +270,16 @@ class Target:
 
     def __repr__(self) -> str:
         return f"Target({self.name!r}, {len(self.parameters)} parameters, dim {self.dim})"
+
+
+def unflatten_theta(parameters: Sequence[Parameter], x: Any) -> dict[str, Any]:
+    """``theta`` of coordinates ``(..., dim)``: arrays ``(..., *shape)`` by name."""
+    theta, start = {}, 0
+    for parameter in parameters:
+        part = x[..., start : start + parameter.size]
+        theta[parameter.name] = part.reshape(*x.shape[:-1], *parameter.shape)
+        start += parameter.size
+    return theta
 
 
 def flatten_theta(parameters: Sequence[Parameter], theta: Mapping[str, Any]) -> np.ndarray:

@@ -25,6 +25,7 @@ _HEADER = re.compile(
     r"|(?P<phase>delta_?cp)",
     re.IGNORECASE,
 )
+_LAST_COLUMN = re.compile(rb"Delta_chi(\^?2)?\s*")
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,10 +251,11 @@ def sections(text: bytes, path: Path) -> Iterator[Section]:
     starts = []
     position = text.find(b"Delta_chi")
     while position >= 0:
-        begin = text.rfind(b"\n", 0, position) + 1
         end = text.find(b"\n", position)
-        starts.append((begin, len(text) if end < 0 else end + 1))
-        position = text.find(b"Delta_chi", starts[-1][1])
+        end = len(text) if end < 0 else end + 1
+        if _LAST_COLUMN.fullmatch(text, position, end):
+            starts.append((text.rfind(b"\n", 0, position) + 1, end))
+        position = text.find(b"Delta_chi", end)
     line, counted = 1, 0
     for (begin, end), (stop, _) in itertools.pairwise([*starts, (len(text), 0)]):
         line += text.count(b"\n", counted, begin)

@@ -112,6 +112,12 @@ class Spline:
     Called with d arrays of one shape it returns an array of that shape and of their dtype, in JAX;
     any batch shape, `jax.grad`, `jax.hessian`, `jax.jit` and `jax.vmap` work. `value` and
     `value_and_gradient` are the same in plain NumPy for NumPy arrays.
+
+    >>> import numpy as np
+    >>> x = np.linspace(0, 360, 37)[:-1]
+    >>> circle = Spline.through([x], np.cos(np.deg2rad(x)), [360.0])
+    >>> bool(abs(circle.value(-300.5) - np.cos(np.deg2rad(59.5))) < 1e-5)
+    True
     """
 
     axes: tuple[Axis, ...]
@@ -187,8 +193,8 @@ class Spline:
                 d = abs(place.outside)
                 value = value + self.steepness * (d + d * d)
                 if with_gradient:
-                    back = xp.sign(place.outside) * (1 + 2 * d) / axis.length
-                    gradient[k] = gradient[k] + self.steepness * back
+                    back = self.steepness * xp.sign(place.outside) * (1 + 2 * d) / axis.length
+                    gradient[k] = xp.where(d == 0, gradient[k], back)
         return value, tuple(gradient)
 
     def on_grid(self, *points: np.ndarray) -> np.ndarray:

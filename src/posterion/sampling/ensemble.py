@@ -1,0 +1,2 @@
+def scout_plain(*a, **k):
+    raise RuntimeError

@@ -1,0 +1,351 @@
+"""One attempt at learning: a start, and the steps from there, in segments."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from posterion.bijections.affine import Affine
+from posterion.bijections.base import apply_batch
+from posterion.distributions.families import realnvp
+from posterion.distributions.flow import Flow
+from posterion.distributions.mixture import NormalMixture
+from posterion.optimisation import Trained, leaves_of, restore, run_segment, trainable
+from posterion.targets.target import Target, x_and_log_det
+from posterion.training.gaussians import by_expectation_maximisation, by_labels
+from posterion.training.method import Method
+from posterion.training.objectives import Likelihood, LogVariance, PathObjective, flow_circular, mean_log_prob
+from posterion.training.scouting import Ground
+
+SEGMENT = 100
+_COMPONENTS = 16
+_PRETRAIN_RATE = 1e-3
+_PATIENCE = 6
+
+Save = Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], None]
+
+
+@dataclass
+class Record:
+    """What learning used and how it went, one row a segment."""
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    calls: int = 0
+    not_finite: int = 0
+    excluded: int = 0
+    seconds: float = 0.0
+    compiling: float = 0.0
+    skipped: int = 0
+
+    def history(self) -> dict[str, np.ndarray]:
+        """Arrays of one entry per segment."""
+        names = ("step", "loss", "ess", "calls", "seconds")
+        return {name: np.array([row[name] for row in self.rows], float) for name in names}
+
+
+@dataclass
+class Limits:
+    """What learning may still use.
+
+    Attributes:
+        calls: density calls in all, or ``None``.
+        deadline: on the clock of ``time.perf_counter``, or ``None``.
+    """
+
+    calls: int | None
+    deadline: float | None
+
+    def steps(self, wanted: int, batch: int, record: Record) -> int:
+        """Steps that the calls still pay for."""
+        if self.calls is None:
+            return wanted
+        return max(0, min(wanted, (self.calls - record.calls) // batch))
+
+    def passed(self) -> bool:
+        """Whether the time is up."""
+        return self.deadline is not None and time.perf_counter() > self.deadline
+
+
+def first_flow(ground: Ground, method: Method, kind: str, seed: int) -> Flow:
+    """The flow before any step: the Gaussian (or mixture) answer is in it already."""
+    circular = tuple(bool(flag) for flag in ground.frame.circular)
+    base = None
+    if not any(circular):
+        if kind == "mixture":
+            base = by_expectation_maximisation(ground.v, _COMPONENTS, seed=seed)
+        elif kind == "auto" and ground.modes.count > 1:
+            base = by_labels(ground.v, ground.modes.assign(ground.scouted.u))
+    dim = len(circular)
+    last = Affine(jnp.zeros(dim), jnp.zeros(dim)) if method.linear == "scale" else None
+    return realnvp(
+        dim,
+        layers=method.layers,
+        hidden=method.hidden,
+        activation=method.activation,
+        circular=circular,
+        bins=method.bins,
+        base=base,
+        last=None if any(circular) else last,
+        seed=seed,
+    )
+
+
+def pretrain(flow: Flow, points: np.ndarray, method: Method, seed: int) -> Flow:
+    """Maximum likelihood on the particles; the best on a held-out fifth of them is kept."""
+    order = np.random.default_rng([seed, 5]).permutation(len(points))
+    shuffled = jnp.asarray(points[order], jnp.float32)
+    held = len(points) // 5
+    valid, train = shuffled[:held], shuffled[held:]
+    params, fixed = trainable(flow)
+    state = Trained.start(params)
+    best, best_params = float(mean_log_prob(flow, valid)), params
+    key = jax.random.key(seed)
+    loss = Likelihood(min(256, len(train)))
+    rate = np.full(SEGMENT // 2, _PRETRAIN_RATE, np.float32)
+    since = 0
+    for start in range(0, method.pretrain, len(rate)):
+        decay = 0.5 * (1 + np.cos(np.pi * start / method.pretrain))
+        schedule = {"rate": jnp.asarray(rate * decay)}
+        state, _ = run_segment(loss, state, fixed, train, key, jnp.asarray(start), schedule)
+        value = float(mean_log_prob(eqx.combine(state.params, fixed), valid))
+        since += 1
+        if value > best:
+            best, best_params, since = value, state.params, 0
+        elif since >= _PATIENCE:
+            break
+    return eqx.combine(best_params, fixed)
+
+
+def descend(
+    flow: Flow,
+    target: Target,
+    ground: Ground,
+    method: Method,
+    limits: Limits,
+    record: Record,
+    seed: int,
+    *,
+    rate: float,
+    on_segment: Callable[[int, int, Record, Trained], None],
+    resumed: tuple[int, Mapping[str, np.ndarray]] | None = None,
+) -> tuple[Flow, str]:
+    """Path gradients in compiled segments, until the steps, the budget or the aim are reached."""
+    params, fixed = trainable(flow)
+    state, step = Trained.start(params), 0
+    batch = method.batch
+    if limits.calls is not None and limits.calls < 3000 * batch:
+        batch = max(32, batch // 2)
+    if resumed is not None:
+        step, state = resumed[0], restore(state, "state", resumed[1])
+    steps = limits.steps(method.steps - step, batch, record) + step
+    stop = "finished" if steps >= method.steps else "budget"
+    objective = PathObjective(target, method.divergence, batch, method.widened)
+    key = jax.random.key(seed)
+    content = 0
+    timings: list[float] = []
+    while step < steps:
+        rows = min(SEGMENT, steps - step)
+        began = time.perf_counter()
+        number = step + np.arange(rows)
+        done = number / max(steps, 1)
+        ramp = np.clip(done / method.anneal, 0.0, 1.0) if method.anneal > 0 else np.ones(rows)
+        schedule = {
+            "rate": jnp.asarray(0.5 * rate * (1 + np.cos(np.pi * done)), jnp.float32),
+            "beta": jnp.asarray(ramp, jnp.float32),
+            "spread": jnp.full(rows, method.spread, jnp.float32),
+        }
+        state, out = run_segment(
+            objective, state, fixed, ground.frame, key, jnp.asarray(step), schedule
+        )
+        out = {name: np.asarray(value, np.float64) for name, value in out.items()}
+        taken = time.perf_counter() - began
+        timings.append(taken)
+        step += rows
+        record.calls += rows * batch
+        record.not_finite += int(out["not_finite"].sum())
+        record.excluded += int(out["excluded"].sum())
+        record.skipped = int(state.skipped)
+        own = batch - round(batch * method.widened)
+        ess = _pooled_ess(out["log_sum"], out["log_square"], own)
+        record.rows.append(
+            {
+                "step": float(len(record.rows) + 1) * SEGMENT,
+                "loss": float(np.mean(out["loss"])),
+                "ess": ess,
+                "calls": float(record.calls),
+                "seconds": taken,
+            }
+        )
+        on_segment(step, steps, record, state)
+        content = content + 1 if ess >= method.target_ess else 0
+        if content >= 3 and step >= steps // 4:
+            break
+        if limits.deadline is not None and len(timings) >= 2:
+            left = limits.deadline - time.perf_counter()
+            affordable = step + int(max(left, 0.0) / np.median(timings[1:]) * SEGMENT)
+            if affordable < steps:
+                steps, stop = max(affordable, step), "budget"
+        if limits.passed():
+            stop = "budget"
+            break
+    if timings:
+        typical = float(np.median(timings[1:])) if len(timings) > 1 else timings[0]
+        extra = max(0.0, timings[0] - typical)
+        record.compiling += extra
+        record.seconds += sum(timings) - extra
+    return eqx.combine(state.params, fixed), stop
+
+
+def _pooled_ess(log_sum: np.ndarray, log_square: np.ndarray, count: int) -> float:
+    """ESS/N of all own draws of a segment together."""
+    good = np.isfinite(log_sum) & np.isfinite(log_square)
+    if not good.any():
+        return 0.0
+    total = np.logaddexp.reduce(log_sum[good])
+    square = np.logaddexp.reduce(log_square[good])
+    return float(np.exp(2 * total - square) / (len(log_sum) * count))
+
+
+@eqx.filter_jit
+def _components(flow: Flow, key: jax.Array, count: int):
+    z, component = flow.base.sample_components(key, (count,))  # type: ignore[attr-defined]
+    x, log_det = apply_batch(flow.bijection.forward_and_log_det, z)
+    return x, component, jax.vmap(flow.base.log_prob)(z) - log_det
+
+
+def settle(
+    flow: Flow, target: Target, ground: Ground, record: Record, seed: int, *, rounds: int = 3
+) -> Flow:
+    """Corrects the shares of a mixture base by importance weights.
+
+    The path gradient does not see how much weight separated modes have against one another.
+    """
+    if not isinstance(flow.base, NormalMixture):
+        return flow
+    count = 8192
+    for number in range(rounds):
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        v, component, log_q = _components(flow, key, count)
+        x, log_det = x_and_log_det(ground.frame, np.asarray(v))
+        log_w = target.evaluate(x) + log_det - np.asarray(log_q, np.float64)
+        record.calls += count
+        log_w = np.where(np.isfinite(log_w), log_w, -np.inf)
+        if not np.isfinite(log_w).any():
+            return flow
+        w = np.exp(log_w - log_w.max())
+        w = np.minimum(w / w.mean(), 10.0)
+        component = np.asarray(component)
+        base = flow.base
+        k = base.log_weights.shape[0]
+        hits = np.bincount(component, minlength=k)
+        mean = np.bincount(component, weights=w, minlength=k) / np.maximum(hits, 1)
+        mean = np.where(hits > 0, np.clip(mean, 0.2, 5.0), 1.0)
+        log_weights = jax.nn.log_softmax(base.log_weights + jnp.asarray(np.log(mean), jnp.float32))
+        flow = eqx.tree_at(lambda f: f.base.log_weights, flow, log_weights)
+    return flow
+
+
+@eqx.filter_jit
+def _wider(flow: Flow, key: jax.Array, count: int, spread: float):
+    base = flow.base
+    scale = jnp.where(jnp.arange(count) < count // 2, spread, 1.0)[:, None]
+    if isinstance(base, NormalMixture):
+        z, _ = base.sample_components(key, (count,), scale)
+    else:
+        z = base.sample(key, (count,))
+        z = jnp.where(jnp.array([not flag for flag in flow_circular(flow)]), z * scale, z)
+    return apply_batch(flow.bijection.forward_and_log_det, z)[0]
+
+
+def fit_values(
+    flow: Flow,
+    target: Target,
+    ground: Ground,
+    method: Method,
+    limits: Limits,
+    record: Record,
+    seed: int,
+    *,
+    on_segment: Callable[[int, int, Record, Trained], None],
+    rounds: int = 8,
+    fresh: int = 3000,
+) -> tuple[Flow, str]:
+    """Without gradients: the density's values at kept points, and at fresh draws of the flow.
+
+    Each round draws from the flow, half of it widened, and fits the flow to all values met so far
+    by the variance of ``log p - log q``, which needs no gradient of the density.
+    """
+    params, fixed = trainable(flow)
+    state = Trained.start(params)
+    capacity = len(ground.v) + rounds * fresh
+    points = np.zeros((capacity, target.dim), np.float32)
+    values = np.zeros(capacity, np.float32)
+    weights = np.full(capacity, -np.inf, np.float32)
+    filled = len(ground.v)
+    points[:filled] = ground.v
+    _, log_det = x_and_log_det(ground.frame, ground.v)
+    reference = float(np.asarray(ground.frame.reference))
+    x, _ = x_and_log_det(ground.frame, ground.v)
+    values[:filled] = target.evaluate(x) + log_det - reference
+    weights[:filled] = 0.0
+    key = jax.random.key(seed)
+    loss = LogVariance(min(256, filled))
+    steps_each = max(SEGMENT, method.steps // rounds // SEGMENT * SEGMENT)
+    total, step, stop = rounds * steps_each, 0, "finished"
+    for number in range(rounds):
+        count = limits.steps(fresh, 1, record)
+        if count < 50 or limits.passed():
+            stop = "budget"
+            break
+        began = time.perf_counter()
+        model = eqx.combine(state.params, fixed)
+        v = np.asarray(_wider(model, jax.random.fold_in(key, 10_000 + number), fresh, 1.3))[:count]
+        x, log_det = x_and_log_det(ground.frame, v)
+        value = target.evaluate(x) + log_det - reference
+        record.calls += count
+        record.not_finite += int(np.sum(np.isnan(value) | (value == np.inf)))
+        record.excluded += int(np.sum(value == -np.inf))
+        log_q = np.asarray(eqx.filter_jit(apply_batch)(model.log_prob, jnp.asarray(v)))
+        own = value[count // 2 :] - log_q[count // 2 :]
+        own = own[np.isfinite(own)]
+        usable = np.isfinite(value)
+        rows = filled + np.flatnonzero(usable)
+        points[rows], values[rows] = v[usable], value[usable]
+        # Points far below the rest teach nothing about the bulk; near ones count alike.
+        weights[rows] = np.where(value[usable] > values[:filled].max() - 12 - target.dim, 0.0, -2.0)
+        filled += count
+        kept = (jnp.asarray(points), jnp.asarray(values), jnp.asarray(weights))
+        for _ in range(steps_each // SEGMENT):
+            done = (step + np.arange(SEGMENT)) / total
+            schedule = {
+                "rate": jnp.asarray(0.5 * method.rate * (1 + np.cos(np.pi * done)), jnp.float32),
+                "variance": jnp.ones(SEGMENT, jnp.float32),
+            }
+            state, out = run_segment(loss, state, fixed, kept, key, jnp.asarray(step), schedule)
+            step += SEGMENT
+        ess = _pooled_ess(
+            np.array([np.logaddexp.reduce(own)]), np.array([np.logaddexp.reduce(2 * own)]), len(own)
+        )
+        taken = time.perf_counter() - began
+        record.seconds += taken
+        record.rows.append(
+            {
+                "step": float(step),
+                "loss": float(np.mean(np.asarray(out["loss"]))),
+                "ess": ess,
+                "calls": float(record.calls),
+                "seconds": taken,
+            }
+        )
+        on_segment(step, total, record, state)
+    return eqx.combine(state.params, fixed), stop
+
+
+def state_arrays(state: Trained) -> dict[str, np.ndarray]:
+    """The leaves of the trained state, by name, for a checkpoint."""
+    return leaves_of(state, "state")

@@ -1,0 +1,349 @@
+"""``learn``: from an unnormalised log-density alone to a posterior that samples itself.
+
+1. Scouting: sequential Monte Carlo from the reference measure gives particles, log Z, modes and the
+   frame. 2. The flow starts from them: a normal (or a mixture, one for each separated mode) and a
+   short maximum likelihood fit. 3. Path gradients of a divergence, at the flow's own draws and at
+   wider ones. 4. The particles, moved along the flow, are the witness of its health; where they
+   object, another start is tried.
+"""
+
+import platform
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from posterion.core.errors import CheckpointError, InterruptedLearning, SettingError
+from posterion.core.estimate import Estimate
+from posterion.core.progress import Progress, progress
+from posterion.core.versions import versions
+from posterion.diagnostics import Findings, assess
+from posterion.diagnostics.verdict import EXACT_ESS, FLOW_ESS
+from posterion.diagnostics.weights import NonFinite
+from posterion.distributions.flow import Flow
+from posterion.optimisation import Checkpoint, Trained, leaves_of, restore
+from posterion.sampling.smc import Scouted
+from posterion.targets.plain import usable_cores
+from posterion.targets.target import Target, x_of
+from posterion.training.assessment import Witness, measure
+from posterion.training.attempts import (
+    Limits,
+    Record,
+    descend,
+    first_flow,
+    fit_values,
+    pretrain,
+    settle,
+)
+from posterion.training.method import Method, make_method
+from posterion.training.posterior import Posterior
+from posterion.training.scouting import Ground, adopt, first_frame, lay_out, survey
+
+CITATIONS = (
+    "posterion",
+    "yamauchi2023",
+    "roeder2017",
+    "vaitl2022",
+    "vaitl2024",
+    "dinh2017",
+    "delmoral2006",
+    "vehtari2024",
+    "jax2018",
+    "kidger2021",
+)
+_SAVE_EVERY = 2.0
+
+
+def learn(
+    target: Target,
+    *,
+    seed: int = 0,
+    method: str | Method = "default",
+    budget: int | None = None,
+    seconds: float | None = None,
+    start: Posterior | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    quiet: bool | None = None,
+    **changes: Any,
+) -> Posterior:
+    """Learns the posterior of a target from its density alone.
+
+    Args:
+        target: the density and its parameters.
+        seed: of everything; the same seed, versions, machine and cores give the same bits.
+        method: ``"default"``, ``"poster"`` (the recipe of arXiv:2310.04635) or a
+            :class:`~posterion.training.Method`.
+        budget: density calls that learning may use at most; scouting and health are counted beside.
+        seconds: wall time that learning may use at most; such a result depends on the machine.
+        start: an earlier posterior of the same parameters to start from.
+        checkpoint: file in which the run is kept as it grows.
+        resume: go on from that file, if it is there.
+        quiet: no progress bar; by default only where there is no terminal.
+        changes: settings of the method, such as ``steps=2000``.
+
+    Returns:
+        The posterior. Read ``print(result)``: its status says whether to believe it.
+
+    Raises:
+        DensityError: the density raises, has the wrong shape, or is finite nowhere.
+        SettingError: unknown or unusable settings.
+        CheckpointError: the checkpoint is of another run.
+        InterruptedLearning: Ctrl-C; the message says how to resume.
+    """
+    chosen = make_method(method, changes)
+    _check_limits(budget, seconds, checkpoint, resume)
+    if not target.has_gradient and method == "poster":
+        target.require_gradient("the poster's recipe")
+    kept = Checkpoint(checkpoint, _identity(target, seed, chosen, budget))
+    limits = Limits(budget, None if seconds is None else time.perf_counter() + seconds)
+    run = _Run(target, seed, chosen, limits, kept)
+    try:
+        with progress(f"learning {target.name}", quiet=quiet) as bar:
+            return run.go(bar, start, resume)
+    except KeyboardInterrupt as error:
+        raise run.interrupted() from error
+    finally:
+        target.close()
+
+
+def _check_limits(
+    budget: int | None, seconds: float | None, checkpoint: str | Path | None, resume: bool
+) -> None:
+    if budget is not None and budget < 1:
+        raise SettingError(f"budget must be a positive number of density calls, got {budget}")
+    if seconds is not None and not seconds > 0:
+        raise SettingError(f"seconds must be positive, got {seconds}")
+    if resume and checkpoint is None:
+        raise SettingError("resume needs the file to go on from: give checkpoint=")
+
+
+def _identity(target: Target, seed: int, method: Method, budget: int | None) -> dict[str, Any]:
+    return {
+        "target": target.name,
+        "parameters": list(target.columns),
+        "measure": target.measure(),
+        "seed": seed,
+        "budget": budget,
+        "method": {k: str(v) for k, v in asdict(method).items()},
+    }
+
+
+@dataclass
+class _Run:
+    """One run of :func:`learn`: its parts in order, and what a checkpoint must hold of them."""
+
+    target: Target
+    seed: int
+    method: Method
+    limits: Limits
+    kept: Checkpoint
+    record: Record = field(default_factory=Record)
+    scouting: float = 0.0
+    note: dict[str, Any] = field(default_factory=dict)
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    saved: float = -np.inf
+
+    def go(self, bar: Progress, start: Posterior | None, resume: bool) -> Posterior:
+        """Scouts, learns, asks the witness, and tries again where it objects."""
+        loaded = self.kept.load() if resume else None
+        if loaded is not None:
+            self.note, self.arrays = loaded
+            self.record = Record(**self.note["record"])
+        ground, witness = self._scout(bar, start)
+        best = self._best_so_far(ground, witness)
+        kinds = self._kinds(ground, start)
+        number = int(self.note.get("attempt", 0))
+        while number < len(kinds):
+            flow, stop = self._attempt(number, kinds[number], ground, bar, start, best)
+            bar.update(description=f"checking {self.target.name}")
+            posterior = self._assemble(flow, ground, witness, stop)
+            score = _score(posterior)
+            if best is None or score > best[0]:
+                built = best[1] if kinds[number] == "again" and best else kinds[number]
+                best = (score, built, posterior)
+                self.arrays |= leaves_of(flow, "best")
+                self.note["best"] = {"built": built, "score": score, "stop": stop}
+            number += 1
+            self.note["attempt"] = number
+            self.arrays = {k: v for k, v in self.arrays.items() if not k.startswith("state.")}
+            self.note.pop("step", None)
+            self._save(force=True)
+            if posterior.status.ok or stop == "budget":
+                break
+        if best is None:
+            raise CheckpointError("the checkpoint holds no attempt; remove it and start anew")
+        self.kept.remove()
+        return best[2]
+
+    def interrupted(self) -> InterruptedLearning:
+        """Keeps where the run stands, and says how to go on."""
+        self._save(force=True)
+        if self.kept.path is None:
+            return InterruptedLearning(
+                f"learning {self.target.name!r} was interrupted and nothing was kept; give "
+                f"checkpoint=FILE to be able to resume"
+            )
+        return InterruptedLearning(
+            f"learning {self.target.name!r} was interrupted; it stands in {self.kept.path}: call "
+            f"again with resume=True (posterion run ... --resume) to go on from there"
+        )
+
+    # Parts ----------------------------------------------------------------------------------
+
+    def _scout(self, bar: Progress, start: Posterior | None) -> tuple[Ground, Witness]:
+        began = time.perf_counter()
+        bar.update(description=f"scouting {self.target.name}", completed=0, total=1.0)
+        frame, calls, searched = first_frame(self.target, self.seed)
+        if "scouted" in self.note:
+            found = Scouted(u=self.arrays["u"], value=self.arrays["value"], **self.note["scouted"])
+        else:
+            particles = self.method.particles if self.target.has_gradient else 1000
+            found = survey(
+                self.target,
+                frame,
+                particles=particles,
+                seed=self.seed,
+                on_stage=lambda beta, used: bar.update(completed=beta, calls=used),
+            )
+            values = asdict(found)
+            self.arrays |= {"u": values.pop("u"), "value": values.pop("value")}
+            self.note["scouted"] = values
+            self._save(force=True)
+        ground = lay_out(self.target, frame, found, calls, searched, whiten=self.method.whiten)
+        if start is not None:
+            ground = adopt(ground, start.frame, frame)
+        self.scouting = time.perf_counter() - began
+        evidence = Estimate(found.log_evidence, found.error)
+        x = x_of(frame, found.u)
+        return ground, Witness(x, evidence, found.ancestors, ground.modes, frame)
+
+    def _kinds(self, ground: Ground, start: Posterior | None) -> list[str]:
+        """The starts to be tried, in order."""
+        first = "start" if start is not None else self.method.base
+        kinds = [first, "again"]
+        if self.method.base == "auto" and self.target.has_gradient:
+            kinds = [first, "again" if ground.frame.circular.any() else "mixture", "again"]
+        return kinds[: self.method.attempts]
+
+    def _start(self, kind: str, ground: Ground, start: Posterior | None, best: Any) -> Flow:
+        if kind == "start" and start is not None:
+            return cast(Flow, start.flow)
+        if kind == "again":
+            return best[2].flow
+        flow = first_flow(ground, self.method, kind, self.seed)
+        if self.method.pretrain:
+            began = time.perf_counter()
+            flow = pretrain(flow, ground.v, self.method, self.seed)
+            self.record.seconds += time.perf_counter() - began
+        return flow
+
+    def _attempt(
+        self, number: int, kind: str, ground: Ground, bar: Progress, start: Posterior | None, best
+    ) -> tuple[Flow, str]:
+        bar.update(description=f"learning {self.target.name}", completed=0, total=1)
+        flow = self._start(kind, ground, start, best)
+
+        def on_segment(step: int, steps: int, record: Record, state: Trained) -> None:
+            row = record.rows[-1]
+            bar.update(
+                completed=step, total=steps, loss=row["loss"], ess=row["ess"], calls=record.calls
+            )
+            self.note["step"] = step
+            self.arrays |= leaves_of(state, "state")
+            self._save()
+
+        seed = self.seed + 7919 * (number + 1)
+        given = (self.target, ground, self.method, self.limits, self.record, seed)
+        if not self.target.has_gradient:
+            return fit_values(flow, *given, on_segment=on_segment)
+        resumed = None
+        if "step" in self.note:
+            resumed = (int(self.note["step"]), self.arrays)
+        rate = self.method.rate * (0.5 if kind in ("again", "start") else 1.0)
+        flow, stop = descend(flow, *given, rate=rate, on_segment=on_segment, resumed=resumed)
+        return settle(flow, self.target, ground, self.record, seed), stop
+
+    def _best_so_far(self, ground: Ground, witness: Witness) -> Any:
+        kept = self.note.get("best")
+        if kept is None:
+            return None
+        kind = kept["built"]
+        flow = restore(first_flow(ground, self.method, kind, self.seed), "best", self.arrays)
+        posterior = self._assemble(flow, ground, witness, kept["stop"])
+        return kept["score"], kind, posterior
+
+    def _assemble(self, flow: Flow, ground: Ground, witness: Witness, stop: str) -> Posterior:
+        """The posterior with its health measured."""
+        record, found = self.record, ground.scouted
+        blank = Posterior(
+            name=self.target.name,
+            parameters=self.target.parameters,
+            flow=flow,
+            frame=ground.frame,
+            health=assess(Findings(name=self.target.name)),
+            log_evidence=Estimate(np.nan),
+            history=record.history(),
+            settings={**_plain(self.method), "seed": self.seed, "budget": self.limits.calls},
+            versions=versions(),
+            citations=CITATIONS,
+            provenance={
+                "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "seed": self.seed,
+                "measure": [*self.target.measure(), *ground.searched],
+                "python": platform.python_version(),
+                "machine": f"{platform.machine()}, {usable_cores()} cores",
+            },
+            target=self.target,
+        )
+        total = ground.calls + record.calls
+        notes = []
+        if record.skipped:
+            notes.append(f"{record.skipped} steps with a gradient that was not finite were skipped")
+        if not self.target.has_gradient:
+            notes.append("the density is plain code: learned from its values, without gradients")
+        health = measure(
+            blank,
+            self.target,
+            witness,
+            draws=self.method.check_draws,
+            seed=self.seed + 104_729,
+            calls={"scouting": ground.calls, "learning": record.calls},
+            seconds={
+                "scouting": self.scouting,
+                "learning": record.seconds,
+                "compiling": record.compiling,
+            },
+            stop=stop,
+            counted=NonFinite(
+                total, found.not_finite + record.not_finite, 0, found.excluded + record.excluded
+            ),
+            searched=ground.searched,
+            notes=tuple(notes),
+        )
+        evidence = health.evidence if health.evidence is not None else Estimate(np.nan)
+        return replace(blank, health=health, log_evidence=evidence)
+
+    def _save(self, *, force: bool = False) -> None:
+        now = time.perf_counter()
+        if self.kept.path is None or not (force or now - self.saved > _SAVE_EVERY):
+            return
+        self.note["record"] = asdict(self.record)
+        self.kept.save(self.note, self.arrays)
+        self.saved = now
+
+
+def _score(posterior: Posterior) -> float:
+    """What is compared between attempts: the smaller of the two ESS fractions."""
+    checks = [posterior.health.check(name) for name in (FLOW_ESS, EXACT_ESS)]
+    values = [check.value for check in checks if check is not None]
+    return min((v if np.isfinite(v) else 0.0 for v in values), default=0.0)
+
+
+def _plain(method: Method) -> dict[str, Any]:
+    """The method's settings as plain values for the card."""
+    values = asdict(method)
+    values["divergence"] = [list(term) for term in method.divergence.terms]
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
