@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int
 
@@ -49,7 +50,8 @@ class Affine(Bijection):
         self, z: Array, score: Array, context: Array | None = None
     ) -> tuple[Array, Array, Array]:
         x, log_det = self.forward_and_log_det(z)
-        return x, log_det, score * across(jnp.exp(-self.log_scale), z)
+        score = score * across(jnp.exp(-self.log_scale), z)
+        return x, log_det, lax.stop_gradient(score)
 
 
 @register("permutation")
@@ -80,7 +82,8 @@ class Permutation(Bijection):
     def forward_and_score(
         self, z: Array, score: Array, context: Array | None = None
     ) -> tuple[Array, Array, Array]:
-        return z[self.order], jnp.zeros(z.shape[1:], z.dtype), score[self.order]
+        x, log_det = self.forward_and_log_det(z)
+        return x, log_det, lax.stop_gradient(score[self.order])
 
 
 @register("linear")
@@ -132,4 +135,5 @@ class Linear(Bijection):
         x, log_det = self.forward_and_log_det(z)
         lower, upper = self.triangles()
         score = solve_triangular(upper, score, trans=1)
-        return x, log_det, solve_triangular(lower, score, trans=1, lower=True, unit_diagonal=True)
+        score = solve_triangular(lower, score, trans=1, lower=True, unit_diagonal=True)
+        return x, log_det, lax.stop_gradient(score)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array
 
 from posterion.core.errors import ShapeError
@@ -51,13 +52,14 @@ class Bijection(eqx.Module):
     ) -> tuple[Array, Array, Array]:
         """``x``, ``log|det dx/dz|`` and the score carried along: ``d log q(x) / dx``.
 
-        ``score`` is ``d log q(z) / dz``. Through the inverse in general; a bijection that can do
-        it on the way forward, as couplings can, saves that pass (Vaitl et al. 2206.09016, and
-        2403.15881).
+        ``score`` is ``d log q(z) / dz``; the one returned is a number to JAX: no gradient flows
+        through it. Through the inverse in general; a bijection that can do it on the way forward,
+        as couplings can, saves that pass (Vaitl et al. 2206.09016, and 2403.15881).
         """
         x, log_det = self.forward_and_log_det(z, context)
-        _, pull_back = jax.vjp(lambda x: self.inverse_and_log_det(x, context), x)
-        (score,) = pull_back((score, jnp.ones_like(log_det)))
+        fixed, end, context = lax.stop_gradient((self, x, context))
+        _, pull_back = jax.vjp(lambda x: fixed.inverse_and_log_det(x, context), end)
+        (score,) = pull_back((lax.stop_gradient(score), jnp.ones_like(log_det)))
         return x, log_det, score
 
 
@@ -87,7 +89,9 @@ def apply_batch(method: Callable, *batched: Array, context: Array | None = None)
         one = getattr(owner, "context_shape", context.shape[1:])
         shared = context.shape == one
         if not shared and context.shape != (*rows.pop(), *(one or ())):
-            raise ShapeError(f"context {context.shape} is neither one condition {one} nor one a row")
+            raise ShapeError(
+                f"context {context.shape} is neither one condition {one} nor one a row"
+            )
     if getattr(owner, "batch_last", False):
         batched = tuple(jnp.moveaxis(array, 0, -1) for array in batched)
         if context is not None and not shared:

@@ -34,7 +34,7 @@ class Chain(Bijection):
 
     @property
     def fast(self) -> Direction:
-        each = {bijection.fast for bijection in self.bijections} - {"both"}
+        each: set[Direction] = {b.fast for b in self.bijections if b.fast != "both"}
         return each.pop() if len(each) == 1 else "both"
 
     @property

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jaxtyping import Array, PRNGKeyArray
 
 from posterion.bijections.base import Bijection, across
@@ -39,6 +40,7 @@ class Coupling(Bijection):
     mask: Array
     conditioner: MLP
     transformer: Transformer
+    slots: int = eqx.field(static=True)
     periodic: tuple[bool, ...] | None = eqx.field(static=True)
     event_shape: tuple[int, ...] = eqx.field(static=True)
     context_shape: tuple[int, ...] | None = eqx.field(static=True)
@@ -59,9 +61,10 @@ class Coupling(Bijection):
         self.periodic = _periodic(mask, circles, circles if periodic is None else periodic)
         self.mask = mask
         self.transformer = transformer
+        self.slots = _slots(mask, transformer)
         self.conditioner = MLP(
             dim + sum(self.periodic or ()) + context_size,
-            int(np.prod(transformer.parameter_shape(dim))),
+            int(np.prod(transformer.parameter_shape(self.slots))),
             hidden,
             activation,
             key=key,
@@ -83,36 +86,76 @@ class Coupling(Bijection):
             parts = [kept[np.flatnonzero(~flags)], jnp.cos(angles), jnp.sin(angles)]
         if context is not None:
             context = across(context, kept)
-            parts.append(jnp.broadcast_to(context, (*self.context_shape, *kept.shape[1:])))
+            parts.append(jnp.broadcast_to(context, (*context.shape[:1], *kept.shape[1:])))
         out = self.conditioner(parts[0] if len(parts) == 1 else jnp.concatenate(parts))
-        return out.reshape(*self.transformer.parameter_shape(kept.shape[0]), *kept.shape[1:])
+        return out.reshape(*self.transformer.parameter_shape(self.slots), *kept.shape[1:])
+
+    def _places(self, events: Array) -> tuple[Array, Array, Array, Array]:
+        """Which coordinates move; by slot, its coordinate and whether that one moves; by
+        coordinate, where it ends up among all the coordinates followed by the slots.
+        """
+        moves = self.mask < 0.5
+        index = jnp.arange(moves.shape[0], dtype=jnp.int32)
+        order, rank, used = index, index, moves
+        if self.transformer.uniform:
+            rank = jnp.cumsum(moves, dtype=jnp.int32) - 1
+            here = moves & (rank == index[: self.slots, None])
+            order = jnp.sum(jnp.where(here, index, 0), axis=1, dtype=jnp.int32)
+            used = jnp.any(here, axis=1)
+        found = jnp.where(moves, index.shape[0] + rank, index)
+        return across(moves, events), order, across(used, events), found
+
+    def _apply(self, method, events: Array, context: Array | None) -> tuple[Array, Array]:
+        moves, order, used, found = self._places(events)
+        parameters = self.parameters(jnp.where(moves, 0, events), context)
+        moved, log_slope = method(_take(events, order), parameters)
+        log_det = jnp.sum(jnp.where(used, log_slope, 0), axis=0)
+        return _take(jnp.concatenate([events, moved]), found), log_det
 
     def forward_and_log_det(self, z: Array, context: Array | None = None) -> tuple[Array, Array]:
-        mask = across(lax.stop_gradient(self.mask), z)
-        x, log_slope = self.transformer.forward(z, self.parameters(z * mask, context))
-        return mask * z + (1 - mask) * x, jnp.sum((1 - mask) * log_slope, axis=0)
+        return self._apply(self.transformer.forward, z, context)
 
     def inverse_and_log_det(self, x: Array, context: Array | None = None) -> tuple[Array, Array]:
-        mask = across(lax.stop_gradient(self.mask), x)
-        z, log_slope = self.transformer.inverse(x, self.parameters(x * mask, context))
-        return mask * x + (1 - mask) * z, jnp.sum((1 - mask) * log_slope, axis=0)
+        return self._apply(self.transformer.inverse, x, context)
 
     def forward_and_score(
         self, z: Array, score: Array, context: Array | None = None
     ) -> tuple[Array, Array, Array]:
-        x, log_det = self.forward_and_log_det(z, context)
-        fixed, z, context = lax.stop_gradient((self, z, context))
-        mask = across(fixed.mask, z)
-        moves = jnp.broadcast_to(1 - mask, z.shape)
-        parameters, pull_kept = jax.vjp(lambda kept: fixed.parameters(kept, context), z * mask)
-        # The map is element-wise: one tangent of ones gives d log_slope / dz of each coordinate.
-        log_slope, bend = jax.jvp(
-            lambda z: fixed.transformer.forward(z, parameters)[1], (z,), (jnp.ones_like(z),)
-        )
-        moved_score = moves * (score - bend) * jnp.exp(-log_slope)
-        _, pull = jax.vjp(lambda parameters: fixed.transformer.forward(z, parameters), parameters)
-        (kept_score,) = pull_kept(*pull((moved_score, moves)))
-        return x, log_det, moved_score + mask * (score - kept_score)
+        moves, order, used, found = self._places(z)
+        kept, z_moved = jnp.where(moves, 0, z), _take(z, order)
+        parameters, pull_kept = jax.vjp(lambda kept: self.parameters(kept, context), kept)
+
+        def move(parameters):
+            # The map is element-wise: one tangent of ones gives d log_slope / dz of each.
+            forward = lambda z: self.transformer.forward(z, parameters)  # noqa: E731
+            out, (_, bend) = jax.jvp(forward, (z_moved,), (jnp.ones_like(z_moved),))
+            return out, bend
+
+        (moved, log_slope), pull, bend = jax.vjp(move, parameters, has_aux=True)
+        log_det = jnp.sum(jnp.where(used, log_slope, 0), axis=0)
+        moved_score = jnp.where(used, (_take(score, order) - bend) * jnp.exp(-log_slope), 0)
+        by_slope = jnp.broadcast_to(used, moved.shape).astype(moved.dtype)
+        (kept_score,) = pull_kept(*pull((moved_score, by_slope)))
+        score = _take(jnp.concatenate([score - kept_score, moved_score]), found)
+        return _take(jnp.concatenate([z, moved]), found), log_det, lax.stop_gradient(score)
+
+
+def _take(rows: Array, index: Array) -> Array:
+    return rows.at[index].get(mode="promise_in_bounds")
+
+
+def _is_concrete(mask: Array) -> bool:
+    return not isinstance(mask, Tracer)
+
+
+def _slots(mask: Array, transformer: Transformer) -> int:
+    """How many coordinates the transformer is given: half of all, for any mask that moves as many
+    or fewer, so that layers of complementary masks have one shape.
+    """
+    dim = mask.shape[-1]
+    if not transformer.uniform or not _is_concrete(mask):
+        return dim
+    return max((dim + 1) // 2, int(jnp.sum(mask < 0.5)))
 
 
 def _periodic(mask: Array, circles: tuple, periodic: tuple) -> tuple[bool, ...] | None:
@@ -121,7 +164,7 @@ def _periodic(mask: Array, circles: tuple, periodic: tuple) -> tuple[bool, ...] 
     if len(periodic) != len(circles):
         raise ShapeError(f"periodic has {len(periodic)} entries for {len(circles)} coordinates")
     for i, (circle, declared) in enumerate(zip(circles, periodic, strict=True)):
-        if circle != declared and (isinstance(mask, jax.core.Tracer) or mask[i] != 1):
+        if circle != declared and (not _is_concrete(mask) or mask[i] != 1):
             raise SettingError(
                 f"coordinate {i} is {'periodic' if declared else 'not periodic'}, but the "
                 f"transformer moves it along a {'circle' if circle else 'line'}; use a "

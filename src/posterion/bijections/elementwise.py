@@ -4,9 +4,14 @@ from abc import abstractmethod
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 from jaxtyping import Array
 
 from posterion.core.registry import register
+
+PI = float(np.pi)
+TURN = 2 * PI
 
 
 class Transformer(eqx.Module):
@@ -62,3 +67,11 @@ class AffineTransformer(Transformer):
     def inverse(self, x: Array, parameters: Array) -> tuple[Array, Array]:
         s = self.scale(parameters)
         return (x - parameters[:, 1]) * jnp.exp(-s), -s
+
+
+def wrap(angle: Array) -> Array:
+    """``angle`` brought to ``[-pi, pi)``, with slope 1 everywhere."""
+    angle = angle - lax.stop_gradient(TURN * jnp.floor((angle + PI) / TURN))
+    # Rounding may leave the half-open interval, far angles have no digits left.
+    upper = np.nextafter(np.asarray(PI, angle.dtype), np.asarray(0, angle.dtype))
+    return angle + lax.stop_gradient(jnp.clip(angle, -PI, upper) - angle)

@@ -15,18 +15,14 @@ squares. Nothing cancels, so float32 is accurate at any slope.
 from typing import NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from posterion.bijections.elementwise import Transformer
+from posterion.bijections.elementwise import PI, TURN, Transformer, wrap
 from posterion.core.errors import SettingError, ShapeError
 from posterion.core.registry import register
-
-_PI = float(np.pi)
-_TURN = 2 * _PI
 
 
 class _Bin(NamedTuple):
@@ -64,9 +60,9 @@ def _find(t: Array, parameters: Array, bins: int, smallest: tuple[float, float],
     start = smallest_bin * found.astype(t.dtype) + share * total((number < found)[:, None], weights)
     size = smallest_bin + share * total(here, weights)
     slopes = parameters[:, 2 * bins :]
-    unit = float(np.log(np.expm1(1 - smallest_slope)))
+    limit = -float(np.log(smallest_slope))
     slope = total(here, jnp.stack([slopes[:, :-1], slopes[:, 1:]], axis=1))
-    slope = smallest_slope + jax.nn.softplus(slope + unit)
+    slope = jnp.exp(limit * jnp.tanh(slope / limit))
     return _Bin(start[:, 0], size[:, 0], start[:, 1], size[:, 1], slope[:, 0], slope[:, 1])
 
 
@@ -122,14 +118,15 @@ class RationalQuadraticSpline(Transformer):
     """A monotone rational-quadratic spline on ``interval``, continued by straight lines.
 
     The lines have the slopes of the outer knots, which are learned: the map is C1 on the whole
-    line (in the paper the tails are the identity). Durkan et al., 1906.04032.
+    line (in the paper the tails are the identity). Durkan et al., 1906.04032. The logarithms of the
+    slopes are kept within bounds by a tanh, so that the inverse is as good as the map.
 
     Args:
         bins: number of bins; ``3 bins + 1`` parameters for each coordinate (widths, heights, and
             slopes at the knots).
         interval: where the bins lie, in both spaces.
         min_bin: smallest width and height, as a fraction of the interval.
-        min_slope: smallest slope at a knot.
+        min_slope: smallest slope at a knot; the largest is its inverse.
 
     >>> import jax.numpy as jnp
     >>> spline = RationalQuadraticSpline(bins=4)
@@ -175,14 +172,6 @@ class RationalQuadraticSpline(Transformer):
         return self._apply(_inverse_spline, x, parameters)
 
 
-def wrap(angle: Array) -> Array:
-    """``angle`` brought to ``[-pi, pi)``, with slope 1 everywhere."""
-    angle = angle - lax.stop_gradient(_TURN * jnp.floor((angle + _PI) / _TURN))
-    # Rounding may leave the half-open interval, far angles have no digits left.
-    upper = np.nextafter(np.asarray(_PI, angle.dtype), np.asarray(0, angle.dtype))
-    return angle + lax.stop_gradient(jnp.clip(angle, -_PI, upper) - angle)
-
-
 @register("circular_spline")
 class CircularSpline(Transformer):
     """A rational-quadratic spline of the circle ``[-pi, pi)``, followed by a rotation.
@@ -194,7 +183,7 @@ class CircularSpline(Transformer):
         bins: number of bins; ``3 bins + 1`` parameters for each coordinate (widths, heights, slopes
             at the knots, the angle of the rotation).
         min_bin: smallest width and height, as a fraction of the turn.
-        min_slope: smallest slope at a knot.
+        min_slope: smallest slope at a knot; the largest is its inverse.
 
     >>> import jax.numpy as jnp
     >>> spline = CircularSpline(bins=4)
@@ -222,9 +211,9 @@ class CircularSpline(Transformer):
     def _apply(self, function, angle: Array, parameters: Array) -> tuple[Array, Array]:
         first = parameters[:, 2 * self.bins : 2 * self.bins + 1]
         closed = jnp.concatenate([parameters[:, :-1], first], axis=1)
-        t = (angle + _PI) / _TURN
+        t = (angle + PI) / TURN
         t, log_slope = function(t, closed, self.bins, (self.min_bin, self.min_slope))
-        return _TURN * t - _PI, log_slope
+        return TURN * t - PI, log_slope
 
     def forward(self, z: Array, parameters: Array) -> tuple[Array, Array]:
         x, log_slope = self._apply(_spline, wrap(z), parameters)

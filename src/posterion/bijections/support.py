@@ -6,47 +6,68 @@ uniform on an interval, exponential above (or below) a bound, normal on the line
 a logarithmic scale; the uniform circle stays uniform.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.scipy.special import log_ndtr, ndtr, ndtri
 from jaxtyping import Array
 
-from posterion.bijections.base import Bijection
+from posterion.bijections.base import Bijection, across
+from posterion.bijections.elementwise import PI, TURN, wrap
 from posterion.core.errors import ShapeError
 from posterion.core.registry import register
 
 Kind = Literal["real", "interval", "above", "below", "log", "circle"]
 KINDS = ("real", "interval", "above", "below", "log", "circle")
-_LOG_ROOT_2PI = 0.5 * np.log(2 * np.pi)
+_LOG_ROOT_2PI = float(0.5 * np.log(2 * np.pi))
 
 
-def _quantile_above(u: Array) -> tuple[Array, Array]:
-    """Exponential variable of the standard normal ``u``, and the log of its slope."""
-    log_tail = log_ndtr(-u)
-    return -log_tail, -0.5 * u * u - _LOG_ROOT_2PI - log_tail
+def _log_normal(u: Array) -> Array:
+    return -0.5 * u * u - _LOG_ROOT_2PI
 
 
-def _inverse_quantile_above(t: Array) -> Array:
-    tiny = jnp.finfo(t.dtype).tiny
-    t = jnp.maximum(t, tiny)
-    small = ndtri(-jnp.expm1(-jnp.minimum(t, 1.0)))
-    u = jnp.sqrt(2 * jnp.maximum(t, 1.0) + 1) - 0.9
-    for _ in range(5):
-        value, log_slope = _quantile_above(u)
-        u = u - (value - t) * jnp.exp(-log_slope)
-    return jnp.where(t < 1.0, small, u)
+def _exponential(u: Array) -> Array:
+    """The exponential variable ``-log Phi(-u)`` of a normal one, accurate in both tails."""
+    below, above = jnp.minimum(u, 0), jnp.maximum(u, 0)
+    return jnp.where(u < 0, -jnp.log1p(-ndtr(below)), -log_ndtr(-above))
 
 
-def _from_interval(fraction: Array, complement: Array) -> Array:
+@jax.custom_jvp
+def _normal_of_exponential(t: Array) -> Array:
+    """Inverse of `_exponential`; what is not above 0 maps to the last finite value."""
+    t = jnp.maximum(t, jnp.finfo(t.dtype).tiny)
+    small = ndtri(-jnp.expm1(-jnp.minimum(t, 1)))
+    u = jnp.sqrt(2 * jnp.maximum(t, 1) + 1) - 0.9
+    for _ in range(5):  # Newton: to the last digit for t from 1 to 1e30
+        value = _exponential(u)
+        u = u - (value - t) * jnp.exp(-value - _log_normal(u))
+    return jnp.where(t < 1, small, u)
+
+
+@_normal_of_exponential.defjvp
+def _(primals, tangents):
+    u = _normal_of_exponential(*primals)
+    slope = jnp.exp(-_exponential(u) - _log_normal(u))
+    return u, jnp.where(primals[0] > 0, slope, 0) * tangents[0]
+
+
+@jax.custom_jvp
+def _normal_of_uniform(fraction: Array, complement: Array) -> Array:
     """``ndtri`` accurate at both ends; the ends themselves map to the last finite value."""
-    tiny = jnp.finfo(fraction.dtype).tiny
-    near = jnp.minimum(fraction, complement)
-    return jnp.where(fraction <= complement, 1.0, -1.0) * ndtri(jnp.maximum(near, tiny))
+    near = jnp.maximum(jnp.minimum(fraction, complement), jnp.finfo(fraction.dtype).tiny)
+    return jnp.where(fraction <= complement, ndtri(near), -ndtri(near))
+
+
+@_normal_of_uniform.defjvp
+def _(primals, tangents):
+    u = _normal_of_uniform(*primals)
+    slope = jnp.where(jnp.minimum(*primals) > 0, jnp.exp(-_log_normal(u)), 0)
+    return u, jnp.where(primals[0] <= primals[1], tangents[0], -tangents[1]) * slope
 
 
 @register("support_map")
@@ -86,62 +107,72 @@ class SupportMap(Bijection):
         self.event_shape = (len(kinds),)
         self.context_shape = None
 
-    def _groups(self):
-        kinds = np.array(self.kinds)
-        return [(kind, np.flatnonzero(kinds == kind)) for kind in KINDS if kind in self.kinds]
+    @property
+    def batch_last(self) -> bool:
+        return True
 
-    def _assemble(self, parts: list[Array]) -> Array:
-        order = np.argsort(np.concatenate([index for _, index in self._groups()]))
-        return jnp.concatenate(parts)[order]
+    def _each(self, function: Callable, events: Array) -> tuple[Array, ...]:
+        """``function(kind, values, a, b)`` of each group of coordinates of one kind."""
+        kinds = np.array(self.kinds)
+        groups = [np.flatnonzero(kinds == kind) for kind in KINDS if kind in self.kinds]
+        parts = []
+        for index in groups:
+            a = across(self.a[index].astype(events.dtype), events)
+            b = across(self.b[index].astype(events.dtype), events)
+            parts.append(function(self.kinds[index[0]], events[index], a, b))
+        back = np.argsort(np.concatenate(groups))
+        return tuple(jnp.concatenate(arrays)[back] for arrays in zip(*parts, strict=True))
 
     def forward_and_log_det(self, z: Array, context: Array | None = None) -> tuple[Array, Array]:
-        parts, total = [], jnp.zeros((), z.dtype)
-        for kind, index in self._groups():
-            u, a, b = z[index], self.a[index].astype(z.dtype), self.b[index].astype(z.dtype)
-            if kind == "real":
-                x, slope = a + b * u, jnp.log(jnp.abs(b))
-            elif kind == "interval":
-                width = b - a
-                x = jnp.where(u < 0, a + width * ndtr(u), b - width * ndtr(-u))
-                slope = jnp.log(width) - 0.5 * u * u - _LOG_ROOT_2PI
-            elif kind in ("above", "below"):
-                value, log_slope = _quantile_above(u)
-                x = a + b * value if kind == "above" else a - b * value
-                slope = jnp.log(b) + log_slope
-            elif kind == "log":
-                x = jnp.exp(a + b * u)
-                slope = a + b * u + jnp.log(b)
-            else:
-                x = a + (b - a) * _wrap(u) / (2 * jnp.pi)
-                slope = jnp.log((b - a) / (2 * jnp.pi))
-            parts.append(x)
-            total = total + jnp.sum(jnp.broadcast_to(slope, u.shape))
-        return self._assemble(parts), total
+        x, log_slope = self._each(_forward, z)
+        return x, jnp.sum(log_slope, axis=0)
 
     def inverse_and_log_det(self, x: Array, context: Array | None = None) -> tuple[Array, Array]:
-        parts = []
-        for kind, index in self._groups():
-            y, a, b = x[index], self.a[index].astype(x.dtype), self.b[index].astype(x.dtype)
-            if kind == "real":
-                u = (y - a) / b
-            elif kind == "interval":
-                u = _from_interval((y - a) / (b - a), (b - y) / (b - a))
-            elif kind == "above":
-                u = _inverse_quantile_above((y - a) / b)
-            elif kind == "below":
-                u = _inverse_quantile_above((a - y) / b)
-            elif kind == "log":
-                u = (jnp.log(jnp.maximum(y, jnp.finfo(y.dtype).tiny)) - a) / b
-            else:
-                u = _wrap((y - a) * (2 * jnp.pi) / (b - a) - jnp.pi) - jnp.pi
-            parts.append(u)
-        z = self._assemble(parts)
-        _, log_det = self.forward_and_log_det(z)
-        return z, -log_det
+        (z,) = self._each(_inverse, x)
+        _, log_slope = self._each(_forward, z)
+        return z, -jnp.sum(log_slope, axis=0)
+
+    def forward_and_score(
+        self, z: Array, score: Array, context: Array | None = None
+    ) -> tuple[Array, Array, Array]:
+        # Not through the inverse: near a bound the last digits of x no longer tell z.
+        (x, log_slope), (_, bend) = jax.jvp(
+            lambda z: self._each(_forward, z), (z,), (jnp.ones_like(z),)
+        )
+        score = (score - bend) * jnp.exp(-log_slope)
+        return x, jnp.sum(log_slope, axis=0), lax.stop_gradient(score)
 
 
-def _wrap(u: Array) -> Array:
-    """``u + pi`` brought to ``[0, 2 pi)``, with slope 1 everywhere."""
-    turn = 2 * jnp.pi
-    shifted = u + jnp.pi
-    return shifted - turn * lax.stop_gradient(jnp.floor(shifted / turn))
+def _forward(kind: str, u: Array, a: Array, b: Array) -> tuple[Array, Array]:
+    if kind == "real":
+        x, log_slope = a + b * u, jnp.log(jnp.abs(b))
+    elif kind == "interval":
+        x = jnp.where(u < 0, a + (b - a) * ndtr(u), b - (b - a) * ndtr(-u))
+        log_slope = jnp.log(b - a) + _log_normal(u)
+    elif kind in ("above", "below"):
+        t = _exponential(u)
+        x = a + b * t if kind == "above" else a - b * t
+        log_slope = jnp.log(b) + _log_normal(u) + t
+    elif kind == "log":
+        x, log_slope = jnp.exp(a + b * u), a + b * u + jnp.log(b)
+    else:
+        x = a + (b - a) * (wrap(u) + PI) / TURN
+        x = x - lax.stop_gradient(jnp.where(x >= b, b - a, 0))
+        log_slope = jnp.log((b - a) / TURN)
+    return x, jnp.broadcast_to(log_slope, u.shape)
+
+
+def _inverse(kind: str, x: Array, a: Array, b: Array) -> tuple[Array]:
+    if kind == "real":
+        u = (x - a) / b
+    elif kind == "interval":
+        u = _normal_of_uniform((x - a) / (b - a), (b - x) / (b - a))
+    elif kind == "above":
+        u = _normal_of_exponential((x - a) / b)
+    elif kind == "below":
+        u = _normal_of_exponential((a - x) / b)
+    elif kind == "log":
+        u = (jnp.log(jnp.maximum(x, jnp.finfo(x.dtype).tiny)) - a) / b
+    else:
+        u = wrap((x - a) * TURN / (b - a) - PI)
+    return (u,)

@@ -2,6 +2,7 @@
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax import lax
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array
 
@@ -37,12 +38,12 @@ class Whitening(Bijection):
         return True
 
     def forward_and_log_det(self, z: Array, context: Array | None = None) -> tuple[Array, Array]:
-        lower = self.lower.astype(z.dtype)
+        lower = jnp.tril(self.lower).astype(z.dtype)
         x = across(self.location.astype(z.dtype), z) + lower @ z
         return x, constant(jnp.sum(jnp.log(jnp.diag(lower))), z)
 
     def inverse_and_log_det(self, x: Array, context: Array | None = None) -> tuple[Array, Array]:
-        lower = self.lower.astype(x.dtype)
+        lower = jnp.tril(self.lower).astype(x.dtype)
         offset = x - across(self.location.astype(x.dtype), x)
         z = solve_triangular(lower, offset, lower=True)
         return z, constant(-jnp.sum(jnp.log(jnp.diag(lower))), x)
@@ -51,4 +52,5 @@ class Whitening(Bijection):
         self, z: Array, score: Array, context: Array | None = None
     ) -> tuple[Array, Array, Array]:
         x, log_det = self.forward_and_log_det(z)
-        return x, log_det, solve_triangular(self.lower.astype(z.dtype), score, trans=1, lower=True)
+        score = solve_triangular(self.lower.astype(z.dtype), score, trans=1, lower=True)
+        return x, log_det, lax.stop_gradient(score)

@@ -3,16 +3,16 @@
 The kernel is Gaussian; its width is the plug-in one of Botev, Grotowski & Kroese, Ann. Stat. 38
 (2010) 2916, which does not oversmooth several peaks. Draws are binned and smoothed in the space of
 cosines (reflected at the ends of the grid) or, on a circle, of Fourier modes.
+
+SciPy is imported when used: a result that only draws does not wait for it.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import factorial, pi, sqrt
+from typing import Any
 
 import numpy as np
-from scipy.fft import dct, fft, idct, ifft
-from scipy.interpolate import RegularGridInterpolator
-from scipy.optimize import brentq
 
 from posterion.core.columns import Column
 from posterion.core.errors import SettingError, ShapeError
@@ -85,6 +85,8 @@ class Density:
         points = points[:, None] if points.ndim == 1 else points
         if points.ndim != 2 or points.shape[1] != len(self.axes):
             raise ShapeError(f"points of shape {points.shape} for {len(self.axes)} dimensions")
+        from scipy.interpolate import RegularGridInterpolator
+
         columns, inside = [], np.ones(len(points), bool)
         for w, x in zip(self.windows, points.T, strict=True):
             placed = w.place(x)
@@ -106,9 +108,7 @@ def closed(density: Density) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
     axes, values = [], density.values
     for k, (w, axis) in enumerate(zip(density.windows, density.axes, strict=True)):
         if w.period is not None:
-            values = np.concatenate(
-                [values.take([-1], k), values, values.take([0], k)], axis=k
-            )
+            values = np.concatenate([values.take([-1], k), values, values.take([0], k)], axis=k)
             axis = np.concatenate([[axis[-1] - w.period], axis, [axis[0] + w.period]])
         axes.append(axis)
     return tuple(axes), values
@@ -131,7 +131,9 @@ def window(x: np.ndarray, weights: np.ndarray | None, column: Column) -> Window:
     else:
         low, high = quantiles(x, [_TAIL, 1 - _TAIL], weights)
         bounds = (column.lower, column.upper)
-    width = max(high - low, 1e-9 * max(abs(low), abs(high)), 1e-300)
+    width = high - low
+    if width <= 1e-12 * max(abs(low), abs(high)):  # all draws on a point
+        width = 0.1 * max(abs(low), abs(high)) or 1.0
     low, high = low - _PAD * width, high + _PAD * width
     if bounds[0] is not None:
         low = max(low, float(bounds[0]))
@@ -172,13 +174,27 @@ def histogram(
 
 
 def kernel_density(
-    x: np.ndarray, weights: np.ndarray | None, windows: Sequence[Window], cells: int | None = None
+    x: np.ndarray,
+    weights: np.ndarray | None,
+    windows: Sequence[Window],
+    cells: int | None = None,
+    *,
+    smoothing: float | int = 1.0,
 ) -> Density:
-    """The smoothed density of draws ``(n, d)`` with d = 1 or 2; arguments as for `histogram`.
+    """The smoothed density of draws ``(n, d)`` with d = 1 or 2.
+
+    Args:
+        x: ``(n, d)``.
+        weights: normalised, or None.
+        windows: one per column.
+        cells: of the grid per dimension; 4096 or 256 by default.
+        smoothing: multiplies the width of the kernel.
 
     Raises:
         SettingError: another number of dimensions.
     """
+    from scipy import fft
+
     d = len(windows)
     if d not in _CELLS:
         raise SettingError(f"a density on a grid is for one or two columns, not {d}")
@@ -187,15 +203,15 @@ def kernel_density(
     if inside == 0:
         return raw
     size = effective_size(weights, len(x)) * inside
-    modes = raw.values * (raw.cell / inside)
+    modes: Any = raw.values * (raw.cell / inside)
     frequencies, power = [], np.ones(modes.shape)
     for k, w in enumerate(windows):
         n = modes.shape[k]
         if w.period is None:
-            modes = dct(modes, axis=k) / 2
+            modes = 0.5 * np.asarray(fft.dct(modes, axis=k))
             frequency, multiplicity = pi * np.arange(n), np.where(np.arange(n) > 0, 2.0, 1.0)
         else:
-            modes = fft(modes, axis=k)
+            modes = fft.fft(modes, axis=k)
             frequency, multiplicity = 2 * pi * np.fft.fftfreq(n, 1 / n), np.ones(n)
         frequencies.append(frequency)
         shape = [-1 if j == k else 1 for j in range(d)]
@@ -204,8 +220,10 @@ def kernel_density(
     squared_width = (_widths_1d if d == 1 else _widths_2d)(power, frequencies, size)
     for k, (w, frequency) in enumerate(zip(windows, frequencies, strict=True)):
         shape = [-1 if j == k else 1 for j in range(d)]
-        modes = modes * np.exp(-0.5 * squared_width[k] * np.square(frequency)).reshape(shape)
-        modes = idct(2 * modes, axis=k) if w.period is None else ifft(modes, axis=k)
+        modes = modes * np.exp(
+            -0.5 * smoothing**2 * squared_width[k] * np.square(frequency)
+        ).reshape(shape)
+        modes = fft.idct(2 * modes, axis=k) if w.period is None else fft.ifft(modes, axis=k)
     values = np.maximum(np.real(modes), 0.0)
     return Density(raw.windows, raw.axes, values * (inside / (values.sum() * raw.cell)))
 
@@ -266,11 +284,14 @@ def _widths_2d(power: np.ndarray, frequencies: list[np.ndarray], size: float) ->
 
 def _fixed_point(proposal: Callable[[float], float], size: float, cells: int) -> float:
     """The smallest t with proposal(t) = t; the normal rule where there is none."""
+    from scipy.optimize import brentq
+
     grid = np.geomspace((0.1 / cells) ** 2, 0.1, 40)
     with np.errstate(all="ignore"):
         gap = np.array([proposal(t) - t for t in grid])
         crossing = np.flatnonzero((gap[:-1] > 0) & (gap[1:] <= 0))
         if crossing.size:
             k = int(crossing[0])
-            return float(brentq(lambda t: proposal(t) - t, grid[k], grid[k + 1], rtol=1e-3))
+            root: Any = brentq(lambda t: proposal(t) - t, grid[k], grid[k + 1])
+            return float(root)
     return float((0.1 * max(size, 1.0) ** -0.2) ** 2)

@@ -38,8 +38,7 @@ class Marginal:
         """What a grid covers of each column."""
         share = normalised_weights(self.weights, len(self.sample))
         return tuple(
-            window(x, share, column)
-            for x, column in zip(self.matrix.T, self.columns, strict=True)
+            window(x, share, column) for x, column in zip(self.matrix.T, self.columns, strict=True)
         )
 
     def density(self, cells: int | None = None) -> Density:

@@ -1,15 +1,16 @@
 """The summary of draws: means, spreads, intervals, correlations, as a table."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from posterion.core.columns import Column
-from posterion.core.errors import ShapeError, ThetaError
+from posterion.core.errors import SettingError, ShapeError, ThetaError
 from posterion.core.estimate import Estimate
 from posterion.core.statistics import (
     circular_mean,
@@ -21,14 +22,13 @@ from posterion.core.statistics import (
     unwrapped,
 )
 
-if TYPE_CHECKING:
-    import pandas
-
 __all__ = ["Summary", "latex_text", "summarise"]
 
 LEVELS = (0.68, 0.95)
 """Probabilities of the intervals."""
 
+_RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺"
+_LOWERED = str.maketrans(_RAISED, "0123456789-+")
 _ROWS = 60
 _BLOCK = 65536
 
@@ -93,8 +93,8 @@ class Summary:
                 row[f"{prefix}{_percent(level)}"] = (float(ends[i, 0]), float(ends[i, 1]))
         return row
 
-    def to_pandas(self) -> "pandas.DataFrame":
-        """A table with one row per column; intervals as ``lower_68``, ``hpd_lower_68``, ..."""
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame, one row per column; intervals as ``lower_68``, ``hpd_lower_68``..."""
         import pandas
 
         table: dict[str, Any] = {
@@ -136,8 +136,8 @@ class Summary:
         head += [f"{_percent(level)} HPD" for level in self.hpd]
         rows = [tuple(head)]
         for i, column in enumerate(self.columns):
-            mean, sd = _numbers([self.mean[i], self.sd[i]], self.sd[i])
-            cells = [column.name, column.unit, mean, sd]
+            cells = [column.name, column.unit]
+            cells += [_numbers([number], self.sd[i])[0] for number in (self.mean[i], self.sd[i])]
             for intervals in (self.equal_tailed, self.hpd):
                 for ends in intervals.values():
                     low, high = _numbers(ends[i], self.sd[i])
@@ -175,7 +175,8 @@ class Summary:
         count = f"{self.size:,}".replace(",", " ")
         if self.effective > 0.9999 * self.size:
             return f"{count} draws"
-        return f"{count} weighted draws, worth {self.effective:,.0f}".replace(",", " ", 1)
+        worth = f"{self.effective:,.0f}".replace(",", " ")
+        return f"{count} weighted draws, worth {worth}"
 
 
 def summarise(
@@ -197,11 +198,12 @@ def summarise(
 
     Raises:
         ShapeError: the shapes do not fit, or no row is finite.
+        SettingError: a level is not between 0 and 1.
 
     >>> print(summarise([Column("x", unit="fm")], np.linspace(-1, 1, 101)[:, None]))
     101 draws
-    parameter  unit   mean     sd               68%               95%           68% HPD ...
-    x          fm    0.000  0.583  [-0.680,  0.680]  [-0.950,  0.950]  [-1.000,  0.360] ...
+    parameter  unit   mean     sd              68%              95% ...
+    x          fm    0.000  0.583  [-0.680, 0.680]  [-0.950, 0.950] ...
     """
     x = np.asarray(x, dtype=np.float64)
     if x.ndim != 2 or x.shape[1] != len(columns) or x.size == 0:
@@ -216,6 +218,9 @@ def summarise(
         said.append(f"{lost} of {len(x)} draws are not finite and were left out")
         x = x[finite]
         share = normalised_weights(None if share is None else share[finite], len(x))
+    for level in levels:
+        if not 0 < level < 1:
+            raise SettingError(f"the probability of an interval lies between 0 and 1, not {level}")
     d = len(columns)
     mean, sd, median = np.empty(d), np.empty(d), np.empty(d)
     tails = {float(level): np.empty((d, 2)) for level in levels}
@@ -246,14 +251,15 @@ def summarise(
 
 
 def latex_text(text: str) -> str:
-    """Text in which LaTeX's special characters stand for themselves.
+    r"""Text in which LaTeX's special characters stand for themselves; superscripts become powers.
 
-    >>> latex_text("m_e & 50%")
-    'm\\\\_e \\\\& 50\\\\%'
+    >>> print(latex_text("m_e & 50%"), latex_text("10⁻³ eV²"))
+    m\_e \& 50\% 10$^{-3}$ eV$^{2}$
     """
     special = {c: f"\\{c}" for c in "&%$#_{}"}
     special |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return "".join(special.get(c, c) for c in text)
+    plain = "".join(special.get(c, c) for c in text)
+    return re.sub(f"[{_RAISED}]+", lambda run: f"$^{{{run[0].translate(_LOWERED)}}}$", plain)
 
 
 def _mean(values: np.ndarray, share: np.ndarray | None, column: Column) -> float:
@@ -293,7 +299,7 @@ def _percent(level: float) -> str:
 
 
 def _numbers(values: Sequence[float] | np.ndarray, sd: float) -> list[str]:
-    """Numbers with the third digit of ``sd`` as the last one; signs aligned by a blank."""
+    """Numbers with the third digit of ``sd`` as the last one."""
     largest = max((abs(float(v)) for v in values), default=0.0)
     if not (math.isfinite(sd) and sd > 0 and math.isfinite(largest)):
         return [f"{float(v):.6g}" for v in values]

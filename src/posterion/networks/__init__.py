@@ -1,0 +1,5 @@
+"""Neural networks."""
+
+from posterion.networks.mlp import MLP
+
+__all__ = ["MLP"]

@@ -69,7 +69,7 @@ class MLP(eqx.Module):
         self.biases = tuple(jnp.zeros(size) for size in sizes[1:])
         self.activation = activation
 
-    def __call__(self, x: Float[Array, "in_size *batch"]) -> Float[Array, "out_size *batch"]:
+    def __call__(self, x: Float[Array, "in_size ..."]) -> Float[Array, "out_size ..."]:
         """The network's output at one input, or at a batch of them along a last axis."""
         function = activation(self.activation)
         biases = [bias if x.ndim == 1 else bias[:, None] for bias in self.biases]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from posterion.core.errors import DensityError
+from posterion.core.errors import DensityError, PosterionError, ThetaError
 
 _worker_density: Callable[[dict[str, np.ndarray]], Any] | None = None
 
@@ -36,9 +36,7 @@ def evaluate_here(
         try:
             values = np.asarray(log_density(dict(theta)))
         except Exception as error:
-            raise DensityError(
-                f"the log-density raised {type(error).__name__}: {error} (a batch of {count})"
-            ) from error
+            raise _raised(error, theta, f"(a batch of {count})") from error
         if values.shape != (count,):
             raise DensityError(
                 f"a vectorized log-density must return shape ({count},), got {values.shape}"
@@ -50,9 +48,7 @@ def evaluate_here(
         try:
             value = np.asarray(log_density(point))
         except Exception as error:
-            raise DensityError(
-                f"the log-density raised {type(error).__name__}: {error} at {point}"
-            ) from error
+            raise _raised(error, theta, f"at {point}") from error
         if value.size != 1:
             raise DensityError(
                 f"the log-density must return one number, got shape {value.shape}; for a batch "
@@ -60,6 +56,15 @@ def evaluate_here(
             )
         values[row] = _as_float(value).reshape(())
     return values
+
+
+def _raised(error: Exception, theta: Mapping[str, np.ndarray], where: str) -> PosterionError:
+    if isinstance(error, KeyError) and error.args and error.args[0] not in theta:
+        return ThetaError(
+            f"the log-density asks for {error}, which is no parameter; parameters: "
+            f"{', '.join(theta)}"
+        )
+    return DensityError(f"the log-density raised {type(error).__name__}: {error} {where}")
 
 
 def _as_float(values: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from posterion.training.divergences import (
     reverse_kl,
 )
 from posterion.training.method import DEFAULT, POSTER, Method
+from posterion.training.mixed import MixedPosterior
 from posterion.training.posterior import Posterior, WeightedSample, load
 from posterion.training.self_learning import learn
 
@@ -17,6 +18,7 @@ __all__ = [
     "POSTER",
     "Divergence",
     "Method",
+    "MixedPosterior",
     "Posterior",
     "WeightedSample",
     "alpha",

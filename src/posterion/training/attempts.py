@@ -20,7 +20,7 @@ from posterion.targets.target import Target, x_and_log_det
 from posterion.training.gaussians import by_expectation_maximisation, by_labels
 from posterion.training.method import Method
 from posterion.training.objectives import Likelihood, LogVariance, PathObjective, flow_circular, mean_log_prob
-from posterion.training.scouting import Ground
+from posterion.training.scouting import WORTH_KEEPING, Ground
 
 SEGMENT = 100
 _COMPONENTS = 16
@@ -282,17 +282,13 @@ def fit_values(
     """
     params, fixed = trainable(flow)
     state = Trained.start(params)
-    capacity = len(ground.v) + rounds * fresh
+    reference = float(np.asarray(ground.frame.reference))
+    known, known_values = ground.pool if ground.pool is not None else _particles(target, ground)
+    filled = len(known)
+    capacity = filled + rounds * fresh
     points = np.zeros((capacity, target.dim), np.float32)
     values = np.zeros(capacity, np.float32)
-    weights = np.full(capacity, -np.inf, np.float32)
-    filled = len(ground.v)
-    points[:filled] = ground.v
-    _, log_det = x_and_log_det(ground.frame, ground.v)
-    reference = float(np.asarray(ground.frame.reference))
-    x, _ = x_and_log_det(ground.frame, ground.v)
-    values[:filled] = target.evaluate(x) + log_det - reference
-    weights[:filled] = 0.0
+    points[:filled], values[:filled] = known, known_values
     key = jax.random.key(seed)
     loss = LogVariance(min(256, filled))
     steps_each = max(SEGMENT, method.steps // rounds // SEGMENT * SEGMENT)
@@ -313,13 +309,12 @@ def fit_values(
         log_q = np.asarray(eqx.filter_jit(apply_batch)(model.log_prob, jnp.asarray(v)))
         own = value[count // 2 :] - log_q[count // 2 :]
         own = own[np.isfinite(own)]
-        usable = np.isfinite(value)
-        rows = filled + np.flatnonzero(usable)
-        points[rows], values[rows] = v[usable], value[usable]
-        # Points far below the rest teach nothing about the bulk; near ones count alike.
-        weights[rows] = np.where(value[usable] > values[:filled].max() - 12 - target.dim, 0.0, -2.0)
-        filled += count
-        kept = (jnp.asarray(points), jnp.asarray(values), jnp.asarray(weights))
+        # Points far below the rest teach nothing about the bulk.
+        usable = value > values[:filled].max() - WORTH_KEEPING - target.dim
+        more = filled + int(usable.sum())
+        points[filled:more], values[filled:more] = v[usable], value[usable]
+        filled = more
+        kept = (jnp.asarray(points), jnp.asarray(values), jnp.asarray(filled))
         for _ in range(steps_each // SEGMENT):
             done = (step + np.arange(SEGMENT)) / total
             schedule = {
@@ -346,6 +341,7 @@ def fit_values(
     return eqx.combine(state.params, fixed), stop
 
 
-def state_arrays(state: Trained) -> dict[str, np.ndarray]:
-    """The leaves of the trained state, by name, for a checkpoint."""
-    return leaves_of(state, "state")
+def _particles(target: Target, ground: Ground) -> tuple[np.ndarray, np.ndarray]:
+    """The particles and their log-densities in the frame, evaluated anew."""
+    x, log_det = x_and_log_det(ground.frame, ground.v)
+    return ground.v, target.evaluate(x) + log_det - float(np.asarray(ground.frame.reference))

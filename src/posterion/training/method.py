@@ -42,7 +42,7 @@ class Method:
     whiten: bool = True
     particles: int = 2048
     pretrain: int = 1000
-    steps: int = 6000
+    steps: int = 9000
     batch: int = 128
     rate: float = 2e-3
     widened: float = 0.5

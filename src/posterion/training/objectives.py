@@ -51,6 +51,7 @@ class PathObjective(eqx.Module):
         value, density_score = self.target.value_and_score(frame, points)
         log_w = value - lax.stop_gradient(base_log_prob - log_det)
         usable = jnp.isfinite(log_w) & jnp.all(jnp.isfinite(density_score), axis=1)
+        reached = jnp.all(jnp.isfinite(points), axis=1)
         own = usable & ~wide
         count = jnp.sum(~wide)
         log_own = jnp.where(own, log_w, -jnp.inf)
@@ -70,8 +71,9 @@ class PathObjective(eqx.Module):
             "loss": jnp.sum(jnp.where(own, -log_w, 0.0)) / jnp.maximum(jnp.sum(own), 1),
             "log_sum": jax.nn.logsumexp(log_own),
             "log_square": jax.nn.logsumexp(2 * log_own),
-            "not_finite": jnp.sum(jnp.isnan(value) | (value == jnp.inf)),
-            "excluded": jnp.sum(value == -jnp.inf),
+            # A point that is not finite itself says nothing of the density.
+            "not_finite": jnp.sum((jnp.isnan(value) | (value == jnp.inf)) & reached),
+            "excluded": jnp.sum((value == -jnp.inf) & reached),
         }
         return loss, record
 
@@ -126,7 +128,8 @@ class Likelihood(eqx.Module):
 class LogVariance(eqx.Module):
     """Variance of ``log p - log q`` at kept points, and their weighted log-likelihood.
 
-    Needs values of the density, no gradient and no fresh calls; at ``q = p`` both its value and
+    ``inputs`` are points, values and how many of them count. Needs values of the density, no
+    gradient and no fresh calls; at ``q = p`` both its value and
     its variance vanish (Nuesken and Richter, 2005.05409).
     """
 
@@ -135,8 +138,8 @@ class LogVariance(eqx.Module):
     def __call__(
         self, flow: Flow, kept: tuple[Array, Array, Array], key: Array, row: dict[str, Array]
     ) -> tuple[Array, dict[str, Array]]:
-        points, values, log_weights = kept
-        chosen = jax.random.categorical(key, log_weights, shape=(self.batch,))
+        points, values, count = kept
+        chosen = jax.random.randint(key, (self.batch,), 0, count)
         log_q = apply_batch(flow.log_prob, points[chosen])
         log_w = values[chosen] - log_q
         centred = log_w - lax.stop_gradient(jnp.mean(log_w))

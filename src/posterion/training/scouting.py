@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from posterion.bijections.support import SupportMap
 from posterion.diagnostics.modes import Modes, find_modes
-from posterion.sampling.ensemble import scout_plain
+from posterion.sampling.ensemble import scout_with_pool
 from posterion.sampling.scales import find_scales
 from posterion.sampling.smc import Scouted, covariance_factor, scout
 from posterion.targets.frame import Frame
@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 
 _CUT_DENSITY = 0.03
 _BRIDGE = 4.0
+WORTH_KEEPING = 12.0
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Ground:
         modes: the separated modes of the particles, in ``u``.
         searched: how far modes were searched for, in words.
         calls: density calls.
+        pool: ``v`` and log-densities per unit of it, less the reference, of points worth keeping.
     """
 
     frame: Frame
@@ -41,6 +43,7 @@ class Ground:
     modes: Modes
     searched: tuple[str, ...]
     calls: int
+    pool: tuple[Floats, Floats] | None = None
 
 
 def first_frame(target: Target, seed: int) -> tuple[Frame, int, tuple[str, ...]]:
@@ -71,10 +74,20 @@ def survey(
     particles: int,
     seed: int,
     on_stage: Callable[[float, int], None] | None = None,
-) -> Scouted:
-    """Sequential Monte Carlo in the frame of the reference measure."""
-    run = scout if target.has_gradient else scout_plain
-    return run(target, frame, particles=particles, seed=seed, on_stage=on_stage)
+) -> tuple[Scouted, dict[str, Floats]]:
+    """Sequential Monte Carlo in the frame of the reference measure.
+
+    Returns:
+        The run, and ``pool_u``, ``pool_value``: every point met on the way, where there is no
+        gradient and each call counts.
+    """
+    options = {"particles": particles, "seed": seed, "on_stage": on_stage}
+    if target.has_gradient:
+        return scout(target, frame, **options), {}
+    found, pool = scout_with_pool(target, frame, **options)
+    good = np.isfinite(pool.value)
+    good &= pool.value > found.value.max() - WORTH_KEEPING - target.dim
+    return found, {"pool_u": pool.u[good], "pool_value": pool.value[good]}
 
 
 def lay_out(
@@ -85,6 +98,7 @@ def lay_out(
     searched: tuple[str, ...],
     *,
     whiten: bool,
+    pool: dict[str, Floats] | None = None,
 ) -> Ground:
     """The learner's frame and the modes, from the particles; a pure function of them."""
     x = x_of(frame, found.u)
@@ -100,7 +114,16 @@ def lay_out(
     _, old_log_det = x_and_log_det(frame, found.u)
     reference = float(np.max(found.value - old_log_det - log_det))
     learned = Frame.of(location, lower, support, reference, origins)
-    return Ground(learned, v, found, modes, searched, calls + found.calls + bridge_calls)
+    total = calls + found.calls + bridge_calls
+    ground = Ground(learned, v, found, modes, searched, total)
+    return ground if not pool else replace(ground, pool=_in_frame(pool, frame, learned))
+
+
+def _in_frame(pool: dict[str, Floats], first: Frame, frame: Frame) -> tuple[Floats, Floats]:
+    """Points and values of the pool in the learner's frame."""
+    x, log_det = x_and_log_det(first, pool["pool_u"])
+    v, back = v_and_log_det(frame, x)
+    return v, pool["pool_value"] - log_det - back - float(np.asarray(frame.reference))
 
 
 def adopt(ground: Ground, frame: Frame, first: Frame) -> Ground:

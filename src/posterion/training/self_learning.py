@@ -201,7 +201,7 @@ class _Run:
             found = Scouted(u=self.arrays["u"], value=self.arrays["value"], **self.note["scouted"])
         else:
             particles = self.method.particles if self.target.has_gradient else 1000
-            found = survey(
+            found, pool = survey(
                 self.target,
                 frame,
                 particles=particles,
@@ -209,10 +209,13 @@ class _Run:
                 on_stage=lambda beta, used: bar.update(completed=beta, calls=used),
             )
             values = asdict(found)
-            self.arrays |= {"u": values.pop("u"), "value": values.pop("value")}
+            self.arrays |= {"u": values.pop("u"), "value": values.pop("value"), **pool}
             self.note["scouted"] = values
             self._save(force=True)
-        ground = lay_out(self.target, frame, found, calls, searched, whiten=self.method.whiten)
+        pool = {k: v for k, v in self.arrays.items() if k.startswith("pool_")}
+        ground = lay_out(
+            self.target, frame, found, calls, searched, whiten=self.method.whiten, pool=pool
+        )
         if start is not None:
             ground = adopt(ground, start.frame, frame)
         self.scouting = time.perf_counter() - began
