@@ -32,7 +32,10 @@ RNG = np.random.default_rng(0)
         ({"scale": np.inf}, "scale must be positive"),
         ({"shape": (0,)}, "positive integers"),
         ({"prior": 3.0}, "must be a NumPyro distribution, got float"),
-        ({"prior": dist.Normal(0.0, 1.0), "lower": 50.0}, r"Normal\(loc=0, scale=1\).*\[50.0, None"),
+        (
+            {"prior": dist.Normal(0.0, 1.0), "lower": 50.0},
+            r"Normal\(loc=0, scale=1\).*\[50.0, None",
+        ),
         ({"prior": dist.Uniform(0.0, 1.0), "upper": -1.0}, "none of 2000 draws"),
     ],
 )
@@ -63,7 +66,7 @@ def test_targets_need_parameters_of_different_names():
 
 
 def shapes_density(t):
-    return -t["m"].sum() ** 2 - (t["v"] ** 2).sum() - t["s"]
+    return -(t["m"].sum() ** 2) - (t["v"] ** 2).sum() - t["s"]
 
 
 def test_theta_has_each_parameters_shape_however_the_density_is_written():

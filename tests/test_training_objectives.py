@@ -35,9 +35,10 @@ LOG_Z = 3.0
 
 
 def curved(theta):
-    """A unit normal bent by a parabola, of integral e^3."""
+    """A normal bent by a parabola, of integral e^3; narrower than the flow: weights are tame."""
     a, b = theta["x"][:, 0], theta["x"][:, 1]
-    return LOG_Z - 0.5 * a**2 - 0.5 * (b - 0.2 * a**2) ** 2 - jnp.log(2 * jnp.pi)
+    squares = a**2 + (b - 0.2 * a**2) ** 2
+    return LOG_Z - squares / 1.2 - jnp.log(1.2 * jnp.pi)
 
 
 CURVED = Target(curved, LINE, vectorized=True)
@@ -105,7 +106,7 @@ def test_the_path_gradient_is_the_gradient_of_the_divergence(name):
     ).astype(float)
     error = found.std(0, ddof=1) / np.sqrt(len(found))
     size = np.linalg.norm(exact)
-    assert np.linalg.norm(error) < 0.02 * size  # the test can tell
+    assert np.linalg.norm(error) < 0.06 * size  # the test can tell
     assert (np.abs(found.mean(0) - exact) < 5 * error + 2e-4 * size).all()
 
 
@@ -134,12 +135,17 @@ def test_nothing_moves_at_the_exact_flow_not_at_one_single_point(base, divergenc
 
 @pytest.mark.parametrize("base", ["normal", "mixture"])
 def test_the_score_that_runs_forward_is_that_of_the_log_density(base):
-    flow = realnvp(2, layers=4, hidden=(8,), seed=1, base=mixture() if base == "mixture" else None)
+    flow = realnvp(2, layers=2, hidden=(4,), seed=1, base=mixture() if base == "mixture" else None)
     flow = perturbed(flow, 0.2, 3)
     z = flow.base.sample(jax.random.key(0), (50,))
-    base_score = jax.vmap(jax.grad(flow.base.log_prob))(z)
-    x, _, score = apply_batch(flow.bijection.forward_and_score, z, base_score)
-    expected = jax.vmap(jax.grad(flow.log_prob))(x)
+
+    @jax.jit
+    def both(z):
+        base_score = jax.vmap(jax.grad(flow.base.log_prob))(z)
+        x, _, score = apply_batch(flow.bijection.forward_and_score, z, base_score)
+        return score, jax.vmap(jax.grad(flow.log_prob))(x)
+
+    score, expected = both(z)
     np.testing.assert_allclose(score, expected, rtol=2e-3, atol=2e-3)
 
 

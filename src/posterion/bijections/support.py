@@ -22,8 +22,10 @@ from posterion.bijections.elementwise import PI, TURN, wrap
 from posterion.core.errors import ShapeError
 from posterion.core.registry import register
 
-Kind = Literal["real", "interval", "above", "below", "log", "circle"]
-KINDS = ("real", "interval", "above", "below", "log", "circle")
+Kind = Literal[
+    "real", "interval", "above", "below", "log", "circle", "sinh", "exp_above", "exp_below"
+]
+KINDS = ("real", "interval", "above", "below", "log", "circle", "sinh", "exp_above", "exp_below")
 _LOG_ROOT_2PI = float(0.5 * np.log(2 * np.pi))
 
 
@@ -83,6 +85,9 @@ class SupportMap(Bijection):
     below        ``a + b log Phi(-u)``                    exponential below ``a``
     log          ``exp(a + b u)``                         log-normal
     circle       ``a + (b - a)(u + pi)/(2 pi)``, wrapped  (uniform stays uniform)
+    sinh         ``a + sinh(b u)``                        all magnitudes, either sign
+    exp_above    ``a + exp(b u)``                         all magnitudes above ``a``
+    exp_below    ``a - exp(b u)``                         all magnitudes below ``a``
     ===========  =======================================  =========================
 
     Args:
@@ -155,6 +160,13 @@ def _forward(kind: str, u: Array, a: Array, b: Array) -> tuple[Array, Array]:
         log_slope = jnp.log(b) + _log_normal(u) + t
     elif kind == "log":
         x, log_slope = jnp.exp(a + b * u), a + b * u + jnp.log(b)
+    elif kind == "sinh":
+        size = jnp.abs(b * u)
+        x = a + jnp.sinh(b * u)
+        log_slope = jnp.log(b) + size + jnp.log1p(jnp.exp(-2 * size)) - np.log(2)
+    elif kind in ("exp_above", "exp_below"):
+        x = a + jnp.exp(b * u) if kind == "exp_above" else a - jnp.exp(b * u)
+        log_slope = jnp.log(b) + b * u
     else:
         x = a + (b - a) * (wrap(u) + PI) / TURN
         x = x - lax.stop_gradient(jnp.where(x >= b, b - a, 0))
@@ -173,6 +185,11 @@ def _inverse(kind: str, x: Array, a: Array, b: Array) -> tuple[Array]:
         u = _normal_of_exponential((a - x) / b)
     elif kind == "log":
         u = (jnp.log(jnp.maximum(x, jnp.finfo(x.dtype).tiny)) - a) / b
+    elif kind == "sinh":
+        u = jnp.arcsinh(x - a) / b
+    elif kind in ("exp_above", "exp_below"):
+        distance = x - a if kind == "exp_above" else a - x
+        u = jnp.log(jnp.maximum(distance, jnp.finfo(x.dtype).tiny)) / b
     else:
         u = wrap((x - a) * TURN / (b - a) - PI)
     return (u,)

@@ -97,7 +97,7 @@ class Density:
         found = RegularGridInterpolator(axes, values)(np.stack(clipped, axis=1))
         return np.where(inside, found, 0.0)
 
-    def levels(self, masses: Sequence[float]) -> np.ndarray:
+    def levels(self, masses: Sequence[float | int]) -> np.ndarray:
         """Densities above which the grid holds each of the ``masses``."""
         order = np.sort(self.values.ravel())[::-1]
         return np.interp(masses, np.cumsum(order) * self.cell, order)
@@ -287,11 +287,19 @@ def _fixed_point(proposal: Callable[[float], float], size: float, cells: int) ->
     from scipy.optimize import brentq
 
     grid = np.geomspace((0.1 / cells) ** 2, 0.1, 40)
+
+    def gap_at(t: float) -> float:  # a density without any structure has no finite proposal
+        try:
+            proposed = proposal(t)
+        except (ZeroDivisionError, OverflowError):
+            return np.inf
+        return proposed - t if isinstance(proposed, float) and np.isfinite(proposed) else np.inf
+
     with np.errstate(all="ignore"):
-        gap = np.array([proposal(t) - t for t in grid])
-        crossing = np.flatnonzero((gap[:-1] > 0) & (gap[1:] <= 0))
+        gap = np.array([gap_at(float(t)) for t in grid])
+        crossing = np.flatnonzero((gap[:-1] > 0) & (gap[1:] <= 0) & np.isfinite(gap[:-1]))
         if crossing.size:
             k = int(crossing[0])
-            root: Any = brentq(lambda t: proposal(t) - t, grid[k], grid[k + 1])
+            root: Any = brentq(gap_at, float(grid[k]), float(grid[k + 1]))
             return float(root)
     return float((0.1 * max(size, 1.0) ** -0.2) ** 2)

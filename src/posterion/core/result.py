@@ -100,7 +100,7 @@ class Result:
         n: int = DRAWS,
         seed: int = 0,
         weighted: bool = False,
-        levels: Iterable[float] = LEVELS,
+        levels: Iterable[float | int] = LEVELS,
     ) -> Summary:
         """Means, spreads, intervals, covariance; to pandas and to LaTeX.
 
@@ -127,7 +127,7 @@ class Result:
         weighted: bool = False,
         units: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
-        periods: Mapping[str, tuple[float, float]] | None = None,
+        periods: Mapping[str, tuple[float | int, float | int]] | None = None,
     ) -> Derived:
         """The distribution of a function of the parameters.
 

@@ -184,7 +184,7 @@ def summarise(
     x: np.ndarray,
     weights: Any = None,
     *,
-    levels: Sequence[float] = LEVELS,
+    levels: Sequence[float | int] = LEVELS,
     notes: Sequence[str] = (),
 ) -> Summary:
     """Summarise draws. Rows with a value that is not finite are left out, counted, and noted.

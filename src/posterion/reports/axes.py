@@ -17,7 +17,7 @@ _MINUS = "\N{MINUS SIGN}"
 _LOWERED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 
 
-def axis_label(column: Column, *, offset: float = 0.0, power: int = 0) -> str:
+def axis_label(column: Column, *, offset: float | int = 0.0, power: int = 0) -> str:
     """The label of a column's axis: its LaTeX label or name, and in brackets the unit.
 
     Text that Matplotlib cannot set as mathematics stands as it is.
@@ -74,8 +74,8 @@ def checked(text: str) -> str:
 def dress_axis(
     axis: XAxis | YAxis,
     column: Column,
-    lower: float,
-    upper: float,
+    lower: float | int,
+    upper: float | int,
     *,
     ticks: int = 4,
     label: bool = True,
@@ -148,7 +148,7 @@ def _is_whole(x: float) -> bool:
     return bool(abs(x - round(x)) < 1e-6 * max(abs(x), 1.0))
 
 
-def scaling(lower: float, upper: float) -> tuple[float, int]:
+def scaling(lower: float | int, upper: float | int) -> tuple[float, int]:
     """The offset and the power of ten that leave short numbers on the ticks of an axis."""
     largest, span = max(abs(lower), abs(upper)), upper - lower
     if not (math.isfinite(largest) and span > 0):

@@ -41,7 +41,7 @@ def corner_plot(
     names: Iterable[str] | None = None,
     truth: Mapping[str, Curve1] | None = None,
     truth2: Mapping[tuple[str, str], Curve2] | None = None,
-    levels: Sequence[float] = LEVELS,
+    levels: Sequence[float | int] = LEVELS,
     bins: int = 60,
     limit: int = LIMIT,
     title: str = "",
@@ -110,7 +110,7 @@ def corner_plot(
 
 
 def credible_contours(
-    layer: Layer, a: str, b: str, windows: tuple[Window, Window], masses: Sequence[float]
+    layer: Layer, a: str, b: str, windows: tuple[Window, Window], masses: Sequence[float | int]
 ) -> tuple[Density, np.ndarray]:
     """The density of a pair on a grid, and the levels whose contours hold ``masses`` of the draws.
 
@@ -179,7 +179,7 @@ def _draw_pair(
     under: Column,
     shown: Column,
     windows: tuple[Window, Window],
-    masses: Sequence[float],
+    masses: Sequence[float | int],
 ) -> None:
     for k, layer in enumerate(layers):
         found, levels = credible_contours(layer, under.name, shown.name, windows, masses)
@@ -239,7 +239,7 @@ def _in_two_lines(label: str) -> str:
 
 
 def _explain(
-    figure: Picture, layers: Sequence[Layer], masses: Sequence[float], hidden: int, d: int
+    figure: Picture, layers: Sequence[Layer], masses: Sequence[float | int], hidden: int, d: int
 ) -> None:
     shares = " and ".join(f"{100 * mass:.3g} %" for mass in masses)
     handles: list[Any] = []

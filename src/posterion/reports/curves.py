@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ _RUNGS = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
 def training_plot(
     history: Mapping[str, Any],
     *,
-    against: Literal["step", "calls", "seconds"] = "step",
+    against: str = "step",
     goal: float | int | None = None,
     title: str = "",
 ) -> Picture:
@@ -33,7 +33,7 @@ def training_plot(
     Args:
         history: ``step``, ``loss``, ``ess`` (a fraction), ``calls``, ``seconds``; one entry per
             segment each. What is missing is not drawn.
-        against: what the horizontal axis shows.
+        against: what the horizontal axis shows: ``step``, ``calls`` or ``seconds``.
         goal: ESS fraction that is wanted, drawn as a line.
         title: over the figure.
 
@@ -164,7 +164,7 @@ def break_even(first: Sampler, second: Sampler, kind: str = "calls") -> float:
 def effective_samples_plot(
     samplers: Sequence[Sampler],
     *,
-    cost: Literal["calls", "seconds"] | None = "calls",
+    cost: str | None = "calls",
     reach: float | int | None = None,
     title: str = "",
 ) -> Picture:
@@ -175,7 +175,7 @@ def effective_samples_plot(
 
     Args:
         samplers: the flow first, then chains.
-        cost: what the second panel shows; None leaves it out.
+        cost: what the second panel shows: ``calls``, ``seconds``, or None to leave it out.
         reach: largest number of draws shown; by default where the measured points end, at least
             1e5.
         title: over the figure.
@@ -264,7 +264,10 @@ def _draw_cost(axes: Axes, samplers: Sequence[Sampler], cost: str, end: float) -
     axes.set(xscale="log", yscale="log", ylabel="effective draws")
     axes.set_xlabel(("density calls" if cost == "calls" else "seconds") + ", learning included")
     axes.set_ylim(1.0, 2 * end)
-    axes.legend(loc="upper left", fontsize=8)
+    if axes.lines:
+        axes.legend(loc="upper left", fontsize=8)
+    else:
+        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color="#555555")
 
 
 def _decades(n: int) -> list[int]:

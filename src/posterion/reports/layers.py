@@ -162,7 +162,7 @@ class Layer:
         if not finite.all():
             if not finite.any():
                 raise ShapeError("none of the draws is finite in every column")
-            share = normalised_weights(None if share is None else share[finite], finite.sum())
+            share = normalised_weights(None if share is None else share[finite], int(finite.sum()))
             x = x[finite]
         return cls(tuple(every[i] for i in indices), x, label, share, truth, colour)
 
@@ -196,7 +196,9 @@ class Layer:
         smoothing = _SMOOTHING if len(names) == 2 else 1.0
         return kernel_density(x, self.weights, windows, smoothing=smoothing)
 
-    def levels(self, names: Sequence[str], density: Density, masses: Sequence[float]) -> np.ndarray:
+    def levels(
+        self, names: Sequence[str], density: Density, masses: Sequence[float | int]
+    ) -> np.ndarray:
         """Densities above which lie the shares ``masses`` of these draws.
 
         Taken from the draws themselves: smoothing shifts the shape of a contour, not its content.
@@ -237,7 +239,9 @@ def common_windows(layers: Sequence[Layer], columns: Sequence[Column]) -> dict[s
     return windows
 
 
-def mass_levels(x: np.ndarray, y: np.ndarray, density: np.ndarray, masses: Sequence[float]) -> Any:
+def mass_levels(
+    x: np.ndarray, y: np.ndarray, density: np.ndarray, masses: Sequence[float | int]
+) -> Any:
     """Densities above which a grid with any spacing holds the shares ``masses`` of its total."""
     mass = density * np.gradient(x)[:, None] * np.gradient(y)[None, :]
     order = np.argsort(density, axis=None)[::-1]

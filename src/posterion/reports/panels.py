@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -42,7 +42,7 @@ def panel_plot(
     layers: Layer | Sequence[Layer],
     *,
     names: Iterable[str] | None = None,
-    kind: Literal["density", "delta_chi2"] = "density",
+    kind: str = "density",
     lines: Mapping[str, Line | Sequence[Line]] | None = None,
     across: int = 3,
     top: float | int = 12.0,

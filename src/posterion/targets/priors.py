@@ -9,6 +9,7 @@ import numpy as np
 from posterion.core.errors import ParameterError
 from posterion.targets.parameter import Parameter
 
+
 def prior_bounds(prior: Any) -> tuple[float | None, float | None]:
     """Lower and upper end of the prior's support, ``None`` where there is none."""
     support = prior.support

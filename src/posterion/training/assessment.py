@@ -3,14 +3,11 @@
 import time
 from dataclasses import dataclass
 
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
 from posterion.core.estimate import Estimate
-from posterion.core.errors import ShapeError
 from posterion.diagnostics import (
-    CrossChains,
     Findings,
     Health,
     Modes,
@@ -19,7 +16,6 @@ from posterion.diagnostics import (
     clean_log_weights,
     compare_modes,
     divergences,
-    energy_distance,
     exact_chain,
     exact_sample_ess,
     weigh,

@@ -15,17 +15,25 @@ from posterion.bijections.base import apply_batch
 from posterion.distributions.families import realnvp
 from posterion.distributions.flow import Flow
 from posterion.distributions.mixture import NormalMixture
-from posterion.optimisation import Trained, leaves_of, restore, run_segment, trainable
+from posterion.optimisation import Trained, restore, run_segment, trainable
 from posterion.targets.target import Target, x_and_log_det
 from posterion.training.gaussians import by_expectation_maximisation, by_labels
 from posterion.training.method import Method
-from posterion.training.objectives import Likelihood, LogVariance, PathObjective, flow_circular, mean_log_prob
+from posterion.training.objectives import (
+    Likelihood,
+    LogVariance,
+    PathObjective,
+    flow_circular,
+    mean_log_prob,
+)
 from posterion.training.scouting import WORTH_KEEPING, Ground
 
 SEGMENT = 100
 _COMPONENTS = 16
 _PRETRAIN_RATE = 1e-3
 _PATIENCE = 6
+_SETTLE_ROUNDS, _SETTLE_DRAWS = 3, 8192
+_FEWEST = 50
 
 Save = Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], None]
 
@@ -60,11 +68,11 @@ class Limits:
     calls: int | None
     deadline: float | None
 
-    def steps(self, wanted: int, batch: int, record: Record) -> int:
-        """Steps that the calls still pay for."""
+    def steps(self, wanted: int, batch: int, record: Record, *, reserve: int = 0) -> int:
+        """Steps that the calls still pay for, ``reserve`` kept back."""
         if self.calls is None:
             return wanted
-        return max(0, min(wanted, (self.calls - record.calls) // batch))
+        return max(0, min(wanted, (self.calls - reserve - record.calls) // batch))
 
     def passed(self) -> bool:
         """Whether the time is up."""
@@ -142,11 +150,18 @@ def descend(
         batch = max(32, batch // 2)
     if resumed is not None:
         step, state = resumed[0], restore(state, "state", resumed[1])
-    steps = limits.steps(method.steps - step, batch, record) + step
+    reserve = 0
+    if limits.calls is not None and isinstance(flow.base, NormalMixture):
+        reserve = min(limits.calls // 10, _SETTLE_ROUNDS * _SETTLE_DRAWS)
+    steps = limits.steps(method.steps - step, batch, record, reserve=reserve) + step
     stop = "finished" if steps >= method.steps else "budget"
+    if stop == "budget" and steps > SEGMENT:
+        steps -= steps % SEGMENT  # whole segments: a shorter one would compile anew
     objective = PathObjective(target, method.divergence, batch, method.widened)
     key = jax.random.key(seed)
     content = 0
+    for done in record.rows[len(record.rows) - step // SEGMENT :]:
+        content = content + 1 if done["ess"] >= method.target_ess else 0
     timings: list[float] = []
     while step < steps:
         rows = min(SEGMENT, steps - step)
@@ -187,7 +202,7 @@ def descend(
             break
         if limits.deadline is not None and len(timings) >= 2:
             left = limits.deadline - time.perf_counter()
-            affordable = step + int(max(left, 0.0) / np.median(timings[1:]) * SEGMENT)
+            affordable = step + int(max(left, 0.0) / np.median(timings[1:])) * SEGMENT
             if affordable < steps:
                 steps, stop = max(affordable, step), "budget"
         if limits.passed():
@@ -219,7 +234,7 @@ def _components(flow: Flow, key: jax.Array, count: int):
 
 
 def settle(
-    flow: Flow, target: Target, ground: Ground, record: Record, seed: int, *, rounds: int = 3
+    flow: Flow, target: Target, ground: Ground, limits: Limits, record: Record, seed: int
 ) -> Flow:
     """Corrects the shares of a mixture base by importance weights.
 
@@ -227,19 +242,22 @@ def settle(
     """
     if not isinstance(flow.base, NormalMixture):
         return flow
-    count = 8192
-    for number in range(rounds):
+    for number in range(_SETTLE_ROUNDS):
+        left = limits.steps(_SETTLE_DRAWS * (_SETTLE_ROUNDS - number), 1, record)
+        count = left // (_SETTLE_ROUNDS - number)
+        if count < _FEWEST:
+            return flow
         key = jax.random.fold_in(jax.random.key(seed), number)
-        v, component, log_q = _components(flow, key, count)
-        x, log_det = x_and_log_det(ground.frame, np.asarray(v))
-        log_w = target.evaluate(x) + log_det - np.asarray(log_q, np.float64)
+        drawn = _components(flow, key, _SETTLE_DRAWS)
+        v, component, log_q = (np.asarray(part)[:count] for part in drawn)
+        x, log_det = x_and_log_det(ground.frame, v)
+        log_w = target.evaluate(x) + log_det - log_q.astype(np.float64)
         record.calls += count
         log_w = np.where(np.isfinite(log_w), log_w, -np.inf)
         if not np.isfinite(log_w).any():
             return flow
         w = np.exp(log_w - log_w.max())
         w = np.minimum(w / w.mean(), 10.0)
-        component = np.asarray(component)
         base = flow.base
         k = base.log_weights.shape[0]
         hits = np.bincount(component, minlength=k)
@@ -271,7 +289,8 @@ def fit_values(
     record: Record,
     seed: int,
     *,
-    on_segment: Callable[[int, int, Record, Trained], None],
+    on_segment: Callable[..., None],
+    resumed: tuple[int, Mapping[str, np.ndarray]] | None = None,
     rounds: int = 8,
     fresh: int = 3000,
 ) -> tuple[Flow, str]:
@@ -284,18 +303,22 @@ def fit_values(
     state = Trained.start(params)
     reference = float(np.asarray(ground.frame.reference))
     known, known_values = ground.pool if ground.pool is not None else _particles(target, ground)
+    loss = LogVariance(min(256, len(known)))
+    capacity = len(known) + rounds * fresh
+    step = 0
+    if resumed is not None:
+        step, state = resumed[0], restore(state, "state", resumed[1])
+        known, known_values = (resumed[1][f"state.{name}"] for name in ("points", "values"))
     filled = len(known)
-    capacity = filled + rounds * fresh
     points = np.zeros((capacity, target.dim), np.float32)
     values = np.zeros(capacity, np.float32)
     points[:filled], values[:filled] = known, known_values
     key = jax.random.key(seed)
-    loss = LogVariance(min(256, filled))
     steps_each = max(SEGMENT, method.steps // rounds // SEGMENT * SEGMENT)
-    total, step, stop = rounds * steps_each, 0, "finished"
-    for number in range(rounds):
+    total, stop = rounds * steps_each, "finished"
+    for number in range(step // steps_each, rounds):
         count = limits.steps(fresh, 1, record)
-        if count < 50 or limits.passed():
+        if count < _FEWEST or limits.passed():
             stop = "budget"
             break
         began = time.perf_counter()
@@ -337,7 +360,8 @@ def fit_values(
                 "seconds": taken,
             }
         )
-        on_segment(step, total, record, state)
+        met = {"state.points": points[:filled], "state.values": values[:filled]}
+        on_segment(step, total, record, state, met)
     return eqx.combine(state.params, fixed), stop
 
 

@@ -32,7 +32,7 @@ class Divergence:
     def __add__(self, other: "Divergence") -> "Divergence":
         return Divergence(self.terms + other.terms)
 
-    def __rmul__(self, factor: float) -> "Divergence":
+    def __rmul__(self, factor: float | int) -> "Divergence":
         if not factor > 0:
             raise SettingError(f"a divergence scales by a positive factor, got {factor}")
         return Divergence(tuple((factor * a, power) for a, power in self.terms))
@@ -61,7 +61,7 @@ chi_squared = Divergence(((2.0, 2.0),))
 """chi-squared(p || q): minimises the variance of the weights."""
 
 
-def alpha(power: float) -> Divergence:
+def alpha(power: float | int) -> Divergence:
     """The member of the alpha family whose path coefficient is ``w**power``."""
     if not 0 <= power <= 2:
         raise SettingError(f"alpha wants a power from 0 (reverse KL) to 2, got {power}")

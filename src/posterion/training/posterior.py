@@ -155,9 +155,7 @@ class Posterior(Result):
             ess(clean),
         )
 
-    def weigh(
-        self, n: int, *, seed: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def weigh(self, n: int, *, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Coordinates, log q, log p and log-weights, nothing cleaned, of ``n`` draws."""
         if self.target is None:
             raise DensityError(

@@ -174,9 +174,7 @@ def _cut(
         return SupportMap(kinds, jnp.asarray(a), jnp.asarray(b)), tuple(origins)
 
 
-def _merge_bridged(
-    target: Target, frame: Frame, found: Scouted, modes: Modes
-) -> tuple[Modes, int]:
+def _merge_bridged(target: Target, frame: Frame, found: Scouted, modes: Modes) -> tuple[Modes, int]:
     """Joins modes between whose nearest particles the density hardly falls."""
     if modes.count == 1:
         return modes, 0

@@ -9,6 +9,7 @@
 
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -54,6 +55,7 @@ CITATIONS = (
     "kidger2021",
 )
 _SAVE_EVERY = 2.0
+_NOTHING: Mapping[str, Any] = {}
 
 
 def learn(
@@ -151,12 +153,12 @@ class _Run:
         loaded = self.kept.load() if resume else None
         if loaded is not None:
             self.note, self.arrays = loaded
-            self.record = Record(**self.note["record"])
+            self.record = Record(**self.note.get("record", {}))
         ground, witness = self._scout(bar, start)
-        best = self._best_so_far(ground, witness)
+        best = self._best_so_far(ground, witness, start)
         kinds = self._kinds(ground, start)
         number = int(self.note.get("attempt", 0))
-        while number < len(kinds):
+        while number < len(kinds) and not self.note.get("content", False):
             flow, stop = self._attempt(number, kinds[number], ground, bar, start, best)
             bar.update(description=f"checking {self.target.name}")
             posterior = self._assemble(flow, ground, witness, stop)
@@ -170,9 +172,9 @@ class _Run:
             self.note["attempt"] = number
             self.arrays = {k: v for k, v in self.arrays.items() if not k.startswith("state.")}
             self.note.pop("step", None)
+            self.note["content"] = posterior.status.ok or stop == "budget"
+            self._mark()
             self._save(force=True)
-            if posterior.status.ok or stop == "budget":
-                break
         if best is None:
             raise CheckpointError("the checkpoint holds no attempt; remove it and start anew")
         self.kept.remove()
@@ -211,6 +213,7 @@ class _Run:
             values = asdict(found)
             self.arrays |= {"u": values.pop("u"), "value": values.pop("value"), **pool}
             self.note["scouted"] = values
+            self._mark()
             self._save(force=True)
         pool = {k: v for k, v in self.arrays.items() if k.startswith("pool_")}
         ground = lay_out(
@@ -249,32 +252,38 @@ class _Run:
         bar.update(description=f"learning {self.target.name}", completed=0, total=1)
         flow = self._start(kind, ground, start, best)
 
-        def on_segment(step: int, steps: int, record: Record, state: Trained) -> None:
+        def on_segment(
+            step: int, steps: int, record: Record, state: Trained, met: Mapping[str, Any] = _NOTHING
+        ) -> None:
             row = record.rows[-1]
             bar.update(
                 completed=step, total=steps, loss=row["loss"], ess=row["ess"], calls=record.calls
             )
+            self.arrays |= {**leaves_of(state, "state"), **met}
             self.note["step"] = step
-            self.arrays |= leaves_of(state, "state")
+            self._mark()
             self._save()
 
         seed = self.seed + 7919 * (number + 1)
         given = (self.target, ground, self.method, self.limits, self.record, seed)
-        if not self.target.has_gradient:
-            return fit_values(flow, *given, on_segment=on_segment)
         resumed = None
         if "step" in self.note:
-            resumed = (int(self.note["step"]), self.arrays)
+            resumed = (int(self.note["step"]), dict(self.arrays))
+        if not self.target.has_gradient:
+            return fit_values(flow, *given, on_segment=on_segment, resumed=resumed)
         rate = self.method.rate * (0.5 if kind in ("again", "start") else 1.0)
         flow, stop = descend(flow, *given, rate=rate, on_segment=on_segment, resumed=resumed)
-        return settle(flow, self.target, ground, self.record, seed), stop
+        return settle(flow, self.target, ground, self.limits, self.record, seed), stop
 
-    def _best_so_far(self, ground: Ground, witness: Witness) -> Any:
+    def _best_so_far(self, ground: Ground, witness: Witness, start: Posterior | None) -> Any:
         kept = self.note.get("best")
         if kept is None:
             return None
         kind = kept["built"]
-        flow = restore(first_flow(ground, self.method, kind, self.seed), "best", self.arrays)
+        like = first_flow(ground, self.method, kind, self.seed)
+        if kind == "start" and start is not None:
+            like = cast(Flow, start.flow)
+        flow = restore(like, "best", self.arrays)
         posterior = self._assemble(flow, ground, witness, kept["stop"])
         return kept["score"], kind, posterior
 
@@ -329,11 +338,14 @@ class _Run:
         evidence = health.evidence if health.evidence is not None else Estimate(np.nan)
         return replace(blank, health=health, log_evidence=evidence)
 
+    def _mark(self) -> None:
+        """What the record says belongs to the arrays at hand: only here, never in between."""
+        self.note["record"] = asdict(self.record)
+
     def _save(self, *, force: bool = False) -> None:
         now = time.perf_counter()
         if self.kept.path is None or not (force or now - self.saved > _SAVE_EVERY):
             return
-        self.note["record"] = asdict(self.record)
         self.kept.save(self.note, self.arrays)
         self.saved = now
 
