@@ -96,6 +96,14 @@ def test_weights_are_counted(generator):
     assert distance(density, norm.pdf(density.axes[0])) < 0.05
 
 
+def test_a_chain_that_stays_on_its_draws_is_smoothed_as_what_it_is_worth(generator):
+    """Each of 2000 draws comes 50 times: as good as 2000, not rough as if 1e5 were independent."""
+    x = generator.normal(size=(2000, 2))
+    for d, columns in ((1, [LINE]), (2, [LINE, LINE])):
+        once, often = estimate(x[:, :d], columns), estimate(np.repeat(x[:, :d], 50, 0), columns)
+        np.testing.assert_allclose(often.values, once.values, atol=0.02 * once.values.max())
+
+
 def test_histogram_counts_what_falls_in_each_cell():
     column = Column("x", lower=0.0, upper=4.0)
     x = np.array([0.0, 0.5, 1.5, 1.6, 3.9, 4.0])[:, None]
@@ -113,6 +121,17 @@ def test_draws_on_a_point_have_a_window_all_the_same(value):
     density = estimate(np.full((100, 2), value), [LINE, LINE])
     assert np.isfinite(density.values).all()
     assert density.values.sum() * density.cell == pytest.approx(1)
+
+
+@pytest.mark.parametrize("n", [256, 64])
+def test_perfectly_even_draws_are_flat(n):
+    x = np.linspace(-np.pi, np.pi, n, endpoint=False) + np.pi / n
+    one = estimate(np.tile(x, 16), [CIRCLE])
+    two = estimate(np.stack(np.meshgrid(x, x), -1).reshape(-1, 2), [CIRCLE, CIRCLE])
+    if n == 256:
+        np.testing.assert_allclose(two.values, (2 * np.pi) ** -2, rtol=1e-6)
+    for density in (one, two):
+        assert density.values.sum() * density.cell == pytest.approx(1)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])

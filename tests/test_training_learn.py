@@ -9,7 +9,6 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 from scipy import integrate, stats
-from small_learning import COVARIANCE, LOG_Z, MEAN, NORMAL, PLAIN, SMALL
 
 from posterion.core.errors import (
     CheckpointError,
@@ -23,6 +22,7 @@ from posterion.core.status import Status
 from posterion.targets import Parameter, Target
 from posterion.training import self_learning
 from posterion.training.self_learning import learn
+from small_learning import COVARIANCE, LOG_Z, MEAN, NORMAL, PLAIN, SMALL
 
 
 def draws_of(result, seed=9):

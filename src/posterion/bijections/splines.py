@@ -66,9 +66,13 @@ def _find(t: Array, parameters: Array, bins: int, smallest: tuple[float, float],
     return _Bin(start[:, 0], size[:, 0], start[:, 1], size[:, 1], slope[:, 0], slope[:, 1])
 
 
-def _within(fraction: Array) -> Array:
-    """``fraction`` with rounding errors outside [0, 1] removed, and slope 1 everywhere."""
-    return fraction + lax.stop_gradient(jnp.clip(fraction, 0, 1) - fraction)
+def _fraction(t: Array, start: Array, size: Array) -> Array:
+    """Where ``t`` is within its bin, rounding errors removed, the upper end exactly 1: there the
+    slope is that of the tail.
+    """
+    fraction = (t - start) / size
+    exact = jnp.where(t < 1, jnp.clip(fraction, 0, 1), 1)
+    return fraction + lax.stop_gradient(exact - fraction)
 
 
 def _map(u: Array, bin: _Bin) -> tuple[Array, Array]:
@@ -95,13 +99,13 @@ def _solve(q: Array, bin: _Bin) -> Array:
 def _spline(t: Array, parameters: Array, bins: int, smallest: tuple[float, float]):
     """``(y, log dy/dt)`` at ``t`` in [0, 1]."""
     bin = _find(t, parameters, bins, smallest, by=0)
-    return _map(_within((t - bin.left) / bin.width), bin)
+    return _map(_fraction(t, bin.left, bin.width), bin)
 
 
 def _inverse_spline(y: Array, parameters: Array, bins: int, smallest: tuple[float, float]):
     """``(t, log dt/dy)`` at ``y`` in [0, 1]."""
     bin = _find(y, parameters, bins, smallest, by=1)
-    u = _solve(_within((y - bin.bottom) / bin.height), bin)
+    u = _solve(_fraction(y, bin.bottom, bin.height), bin)
     return bin.left + u * bin.width, -_map(u, bin)[1]
 
 

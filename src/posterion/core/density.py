@@ -202,7 +202,9 @@ def kernel_density(
     inside = float(raw.values.sum() * raw.cell)
     if inside == 0:
         return raw
-    size = effective_size(weights, len(x)) * inside
+    size = min(effective_size(weights, len(x)), _distinct(x, weights)) * inside
+    if size <= 1:
+        return raw
     modes: Any = raw.values * (raw.cell / inside)
     frequencies, power = [], np.ones(modes.shape)
     for k, w in enumerate(windows):
@@ -226,6 +228,19 @@ def kernel_density(
         modes = fft.idct(2 * modes, axis=k) if w.period is None else fft.ifft(modes, axis=k)
     values = np.maximum(np.real(modes), 0.0)
     return Density(raw.windows, raw.axes, values * (inside / (values.sum() * raw.cell)))
+
+
+def _distinct(x: np.ndarray, weights: np.ndarray | None) -> float:
+    """The effective number of different draws: a chain repeats those that it stays on.
+
+    Repetitions taken for independent draws would be smoothed too little.
+    """
+    most = 1.0
+    for column in x.T:
+        _, place = np.unique(column, return_inverse=True)
+        share = np.bincount(place, weights) / (len(x) if weights is None else 1.0)
+        most = max(most, float(1 / np.square(share).sum()))
+    return most
 
 
 def _widths_1d(power: np.ndarray, frequencies: list[np.ndarray], size: float) -> list[float]:
@@ -265,7 +280,7 @@ def _widths_2d(power: np.ndarray, frequencies: list[np.ndarray], size: float) ->
             total = functional(i + 1, j, t) + functional(i, j + 1, t)
             constant = (1 + 0.5 ** (i + j + 1)) / 3
             time = -2 * constant * moment(i) * moment(j) / (size * total)
-            t = time ** (1 / (2 + i + j))
+            t = max(time, 0.0) ** (1 / (2 + i + j))
         return (-1) ** (i + j) * roughness(i, j, t)
 
     def proposal(t: float) -> float:
@@ -273,7 +288,10 @@ def _widths_2d(power: np.ndarray, frequencies: list[np.ndarray], size: float) ->
         return (2 * pi * size * total) ** (-1 / 3)
 
     t = _fixed_point(proposal, size, min(power.shape))
-    p02, p20, p11 = functional(0, 2, t), functional(2, 0, t), functional(1, 1, t)
+    try:
+        p02, p20, p11 = functional(0, 2, t), functional(2, 0, t), functional(1, 1, t)
+    except ZeroDivisionError:  # flat
+        return [t, t]
     ratio = (p20 / p02) ** 0.75 if p02 > 0 and p20 > 0 else 1.0
     base = 4 * pi * size * (p11 + sqrt(max(p20 * p02, 0.0)))
     if not base > 0:
@@ -291,7 +309,7 @@ def _fixed_point(proposal: Callable[[float], float], size: float, cells: int) ->
     def gap_at(t: float) -> float:  # a density without any structure has no finite proposal
         try:
             proposed = proposal(t)
-        except (ZeroDivisionError, OverflowError):
+        except ArithmeticError:
             return np.inf
         return proposed - t if isinstance(proposed, float) and np.isfinite(proposed) else np.inf
 

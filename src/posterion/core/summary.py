@@ -22,7 +22,7 @@ from posterion.core.statistics import (
     unwrapped,
 )
 
-__all__ = ["Summary", "latex_text", "summarise"]
+__all__ = ["Summary", "latex_text", "number_texts", "summarise"]
 
 LEVELS = (0.68, 0.95)
 """Probabilities of the intervals."""
@@ -124,7 +124,7 @@ class Summary:
             cells = [column.label or latex_text(column.name), latex_text(column.unit)]
             cells.append("$" + _to_tex(str(Estimate(self.mean[i], self.sd[i]))) + "$")
             for ends in self.equal_tailed.values():
-                low, high = _numbers(ends[i], self.sd[i])
+                low, high = number_texts(ends[i], self.sd[i])
                 cells.append(f"$[{_to_tex(low)},\\, {_to_tex(high)}]$")
             lines.append(" & ".join(cells) + r" \\")
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
@@ -137,10 +137,12 @@ class Summary:
         rows = [tuple(head)]
         for i, column in enumerate(self.columns):
             cells = [column.name, column.unit]
-            cells += [_numbers([number], self.sd[i])[0] for number in (self.mean[i], self.sd[i])]
+            cells += [
+                number_texts([number], self.sd[i])[0] for number in (self.mean[i], self.sd[i])
+            ]
             for intervals in (self.equal_tailed, self.hpd):
                 for ends in intervals.values():
-                    low, high = _numbers(ends[i], self.sd[i])
+                    low, high = number_texts(ends[i], self.sd[i])
                     cells.append(f"[{low}, {high}]")
             rows.append(tuple(cells))
         return rows
@@ -298,8 +300,12 @@ def _percent(level: float) -> str:
     return f"{100 * level:.6g}%"
 
 
-def _numbers(values: Sequence[float] | np.ndarray, sd: float) -> list[str]:
-    """Numbers with the third digit of ``sd`` as the last one."""
+def number_texts(values: Sequence[float] | np.ndarray, sd: float) -> list[str]:
+    """Numbers with the third digit of ``sd`` as the last one.
+
+    >>> number_texts([0.123456, -1.0], 0.05), number_texts([2.5e-5], 1e-7)
+    (['0.1235', '-1.0000'], ['2.5000e-05'])
+    """
     largest = max((abs(float(v)) for v in values), default=0.0)
     if not (math.isfinite(sd) and sd > 0 and math.isfinite(largest)):
         return [f"{float(v):.6g}" for v in values]

@@ -28,7 +28,7 @@ class Trained(NamedTuple):
 
 def update(state: Trained, gradient: PyTree, rate: Array) -> Trained:
     """One step of Adam at ``rate``, the norm clipped; a gradient that is not finite is skipped."""
-    usable = jnp.isfinite(optax.global_norm(gradient))
+    usable = jnp.isfinite(optax.tree.norm(gradient))
     change, memory = _ADAM.update(gradient, state.memory)
     params = jax.tree.map(lambda p, c: p - rate * c, state.params, change)
     params, memory = jax.tree.map(

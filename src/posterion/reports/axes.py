@@ -150,7 +150,7 @@ def _is_whole(x: float) -> bool:
 
 def scaling(lower: float | int, upper: float | int) -> tuple[float, int]:
     """The offset and the power of ten that leave short numbers on the ticks of an axis."""
-    largest, span = max(abs(lower), abs(upper)), upper - lower
+    largest, span = float(max(abs(lower), abs(upper))), float(upper - lower)
     if not (math.isfinite(largest) and span > 0):
         return 0.0, 0
     power = _power(largest)

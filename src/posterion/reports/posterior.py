@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from posterion.core.citations import cite
 from posterion.core.estimate import Estimate
-from posterion.core.summary import Summary, summarise
+from posterion.core.summary import Summary, number_texts, summarise
 from posterion.reports.blocks import Block, Image, Preformatted, Prose, Section, Table
 from posterion.reports.corner import LIMIT, corner_plot
 from posterion.reports.curves import Sampler, break_even, effective_samples_plot, training_plot
@@ -24,6 +24,7 @@ __all__ = [
     "posterior_sections",
     "report",
     "summary_table",
+    "tone_of",
 ]
 
 _PANELS = 30
@@ -163,10 +164,8 @@ def summary_table(summary: Summary, truth: Truth | None = None, caption: str = "
     shown = any(moments is not None for moments in exact)
     heads = [*head[:4], *(("exact mean", "exact sd") if shown else ()), *head[4:]]
     cells: list[list[Any]] = []
-    for row, moments in zip(rows, exact, strict=True):
-        mantissa, e, _ = row[3].partition("e")
-        form = f".{len(mantissa.partition('.')[2])}{e or 'f'}"
-        beside = [None, None] if moments is None else [format(m, form) for m in moments]
+    for row, moments, sd in zip(rows, exact, summary.sd, strict=True):
+        beside = [None, None] if moments is None else [number_texts([m], sd)[0] for m in moments]
         cells.append([*row[:4], *(beside if shown else ()), *row[4:]])
     return Table(heads, cells, caption)
 

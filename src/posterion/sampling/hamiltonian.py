@@ -234,7 +234,10 @@ def _join(pieces: list[Records], chains: int, dim: int) -> dict[str, np.ndarray]
     if not pieces:
         empty = {name: np.zeros((chains, 0)) for name in Records._fields}
         empty["position"] = np.zeros((chains, 0, dim))
-        return empty | {"steps": np.zeros((chains, 0), int), "divergent": np.zeros((chains, 0), bool)}
+        return empty | {
+            "steps": np.zeros((chains, 0), int),
+            "divergent": np.zeros((chains, 0), bool),
+        }
     whole = Records(*(np.concatenate(leaves) for leaves in zip(*pieces, strict=True)))
     return {name: np.swapaxes(leaf, 0, 1) for name, leaf in whole._asdict().items()}
 
@@ -243,7 +246,11 @@ def _averaging(sampler: Sampler):
     from blackjax.adaptation.step_size import dual_averaging_adaptation
 
     init, update, final = dual_averaging_adaptation(_ACCEPTANCE[sampler])
-    return lambda step: jax.tree.map(lambda x: jnp.broadcast_to(x, step.shape), init(step)), update, final
+    return (
+        lambda step: jax.tree.map(lambda x: jnp.broadcast_to(x, step.shape), init(step)),
+        update,
+        final,
+    )
 
 
 def _density(target: Target, frame: Frame) -> Callable[[Array], Array]:
@@ -270,9 +277,7 @@ def _wrap(frame: Frame, v: Array) -> Array:
         return v
     turns = jnp.round((frame.whitening.location + v @ frame.whitening.lower.T) / (2 * jnp.pi))
     shift = jnp.where(jnp.asarray(frame.circular), 2 * jnp.pi * turns, 0.0)
-    solved = lax.linalg.triangular_solve(
-        frame.whitening.lower, shift.T, left_side=True, lower=True
-    )
+    solved = lax.linalg.triangular_solve(frame.whitening.lower, shift.T, left_side=True, lower=True)
     return v - solved.T
 
 

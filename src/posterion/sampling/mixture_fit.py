@@ -35,7 +35,10 @@ class TMixture:
     def distances(self, x: Floats) -> Floats:
         """Squared Mahalanobis distances of points (n, dim) to each component, (n, k)."""
         inverse = np.linalg.inv(self.lowers)
-        z = x @ inverse.transpose(0, 2, 1) - np.einsum("kij,kj->ki", inverse, self.locations)[:, None]
+        z = (
+            x @ inverse.transpose(0, 2, 1)
+            - np.einsum("kij,kj->ki", inverse, self.locations)[:, None]
+        )
         return np.square(z).sum(axis=2).T
 
     def component_log_probs(self, x: Floats) -> Floats:
@@ -169,7 +172,9 @@ def _spread_centres(z: Floats, share: Floats, count: int, rng: np.random.Generat
     for _ in range(5):
         mass = np.eye(len(centres))[_nearest(z, centres)] * share[:, None]
         totals = mass.sum(axis=0)
-        centres = np.where(totals[:, None] > 0, (mass.T @ z) / np.maximum(totals, 1e-300)[:, None], centres)
+        centres = np.where(
+            totals[:, None] > 0, (mass.T @ z) / np.maximum(totals, 1e-300)[:, None], centres
+        )
     return centres
 
 

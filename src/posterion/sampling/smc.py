@@ -75,9 +75,7 @@ def _tempered(swarm: Swarm, beta: Array, circular: Array) -> tuple[Array, Array]
     return value, (1 - beta) * jnp.where(circular, 0.0, -swarm.u) + beta * swarm.score
 
 
-def _evaluate(
-    target: Target, frame: Frame, u: Array, ancestor: Array
-) -> tuple[Swarm, Array]:
+def _evaluate(target: Target, frame: Frame, u: Array, ancestor: Array) -> tuple[Swarm, Array]:
     """Values and scores; what is not finite becomes -inf with no score, and is counted."""
 
     def total(u):
@@ -186,7 +184,9 @@ def _stage(target: Target, frame: Frame, swarm: Swarm, beta, step, key, *, share
         lambda state, key: _sweep(target, frame, state, key), state, jax.random.split(move, _SWEEPS)
     )
     swarm, _, _, step, counts = state
-    swarm = swarm._replace(u=jnp.where(circular, (swarm.u + jnp.pi) % (2 * jnp.pi) - jnp.pi, swarm.u))
+    swarm = swarm._replace(
+        u=jnp.where(circular, (swarm.u + jnp.pi) % (2 * jnp.pi) - jnp.pi, swarm.u)
+    )
     return swarm, new_beta, step, log_mean, variance, counts, rates[-1]
 
 

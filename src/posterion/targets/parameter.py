@@ -36,11 +36,11 @@ class Parameter:
     shape: tuple[int, ...] = field(default=(), kw_only=True)
     unit: str = field(default="", kw_only=True)
     label: str | None = field(default=None, kw_only=True)
-    lower: float | None = field(default=None, kw_only=True)
-    upper: float | None = field(default=None, kw_only=True)
+    lower: float | int | None = field(default=None, kw_only=True)
+    upper: float | int | None = field(default=None, kw_only=True)
     periodic: bool = field(default=False, kw_only=True)
-    scale: float | None = field(default=None, kw_only=True)
-    centre: float = field(default=0.0, kw_only=True)
+    scale: float | int | None = field(default=None, kw_only=True)
+    centre: float | int = field(default=0.0, kw_only=True)
     prior: Any = field(default=None, kw_only=True)
 
     def __post_init__(self):
@@ -61,6 +61,11 @@ class Parameter:
             raise ParameterError(f"{where}: a periodic parameter needs both lower and upper")
         if self.scale is not None and not (math.isfinite(self.scale) and self.scale > 0):
             raise ParameterError(f"{where}: scale must be positive and finite, got {self.scale}")
+        if not math.isfinite(self.centre):
+            raise ParameterError(f"{where}: centre must be finite, got {self.centre}")
+        for name in ("scale", "centre"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else float(value))
         shape = (self.shape,) if isinstance(self.shape, int) else tuple(self.shape)
         if any(not isinstance(n, int) or n < 1 for n in shape):
             raise ParameterError(f"{where}: shape {self.shape} needs positive integers")

@@ -1,5 +1,6 @@
 """Log-densities outside JAX: NumPy or compiled, one point or many, here or in workers."""
 
+import itertools
 import multiprocessing
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -101,7 +102,7 @@ class Workers:
                 self.pool.submit(
                     _work, {k: v[i:j] for k, v in theta.items()}, self.vectorized, int(j - i)
                 )
-                for i, j in zip(edges[:-1], edges[1:], strict=True)
+                for i, j in itertools.pairwise(edges)
             ]
             return np.concatenate([future.result() for future in futures])
         except DensityError:

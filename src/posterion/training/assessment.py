@@ -6,8 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from posterion.core.errors import DensityError, ShapeError
 from posterion.core.estimate import Estimate
 from posterion.diagnostics import (
+    CrossChains,
+    EnergyDistance,
     Findings,
     Health,
     Modes,
@@ -16,16 +19,24 @@ from posterion.diagnostics import (
     clean_log_weights,
     compare_modes,
     divergences,
+    energy_distance,
+    ess_bulk,
+    ess_tail,
     exact_chain,
     exact_sample_ess,
+    independence_chain,
+    split_rhat,
     weigh,
 )
+from posterion.sampling.hamiltonian import walk
 from posterion.targets.frame import Frame
 from posterion.targets.target import Target, unflatten_theta, v_and_log_det, x_of
 from posterion.training.posterior import Posterior
 from posterion.training.refresh import refresh
 
 Floats = NDArray[np.float64]
+
+_CHAIN_DRAWS = 250
 
 
 @dataclass
@@ -60,9 +71,13 @@ def measure(
     counted: NonFinite | None = None,
     searched: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
-    chains: int = 4,
+    chains: int = 8,
 ) -> Health:
-    """Draws, weighs, asks every witness, and judges."""
+    """Draws, weighs, asks every witness, and judges.
+
+    The witnesses are the particles of sequential Monte Carlo, moved along the flow, and ``chains``
+    short Hamiltonian chains from as many of the particles (0 for none).
+    """
     began = time.perf_counter()
     health_calls = draws
     x, _, _, raw = posterior.with_target(target).weigh(draws, seed=seed)
@@ -102,6 +117,13 @@ def measure(
                 n_flow=weights.ess_fraction.value * draws,
                 n_witness=witness.ancestors,
             )
+        if chains and target.has_gradient:
+            run = _walk(posterior, target, v_and_log_det(posterior.frame, points)[0], chains, seed)
+            if run is not None and chain is not None:
+                cross, walked, walk_calls = run
+                health_calls += walk_calls
+                tau = chain.autocorrelation.value
+                distance = _distance(clean, x, walked, cross, tau, periods, seed)
     seconds = {**seconds, "health": time.perf_counter() - began}
     return assess(
         Findings(
@@ -122,6 +144,55 @@ def measure(
             notes=notes,
         )
     )
+
+
+def _walk(
+    posterior: Posterior, target: Target, v: Floats, chains: int, seed: int
+) -> tuple[CrossChains, Floats, int] | None:
+    """Short chains from particles far apart: what they are worth, their draws and their calls."""
+    rng = np.random.default_rng([seed, 41])
+    starts = v[rng.permutation(len(v))[:chains]]
+    try:
+        run = walk(
+            target,
+            posterior.frame,
+            starts,
+            draws=_CHAIN_DRAWS,
+            warmup=_CHAIN_DRAWS,
+            sampler="hmc",
+            seed=seed,
+        )
+    except DensityError:
+        return None
+    x = x_of(posterior.frame, run.v.reshape(-1, target.dim)).reshape(run.v.shape)
+    found = CrossChains(
+        "HMC",
+        chains,
+        chains * _CHAIN_DRAWS,
+        float(np.max(split_rhat(x))),
+        float(np.min(ess_bulk(x))),
+        float(np.min(ess_tail(x))),
+        int(run.statistics["diverging"].sum()),
+    )
+    return found, x, run.calls + run.warmup_calls
+
+
+def _distance(
+    clean: Floats,
+    x: Floats,
+    walked: Floats,
+    cross: CrossChains,
+    tau: float,
+    periods: list[float | None],
+    seed: int,
+) -> EnergyDistance | None:
+    """Of the exact chain over the flow's draws to the Markov chains."""
+    kept = independence_chain(clean, seed=seed).indices
+    worth = (len(kept) / max(tau, 1.0), max(cross.ess_bulk, 1.0))
+    try:
+        return energy_distance(x[kept], walked, seed=seed, n_effective=worth, periods=periods)
+    except ShapeError:  # too few independent draws to compare
+        return None
 
 
 def _log_q(posterior: Posterior, x: Floats) -> Floats:

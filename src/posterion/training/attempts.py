@@ -240,7 +240,8 @@ def settle(
 
     The path gradient does not see how much weight separated modes have against one another.
     """
-    if not isinstance(flow.base, NormalMixture):
+    base = flow.base
+    if not isinstance(base, NormalMixture):
         return flow
     for number in range(_SETTLE_ROUNDS):
         left = limits.steps(_SETTLE_DRAWS * (_SETTLE_ROUNDS - number), 1, record)
@@ -258,13 +259,13 @@ def settle(
             return flow
         w = np.exp(log_w - log_w.max())
         w = np.minimum(w / w.mean(), 10.0)
-        base = flow.base
         k = base.log_weights.shape[0]
         hits = np.bincount(component, minlength=k)
         mean = np.bincount(component, weights=w, minlength=k) / np.maximum(hits, 1)
         mean = np.where(hits > 0, np.clip(mean, 0.2, 5.0), 1.0)
         log_weights = jax.nn.log_softmax(base.log_weights + jnp.asarray(np.log(mean), jnp.float32))
-        flow = eqx.tree_at(lambda f: f.base.log_weights, flow, log_weights)
+        base = NormalMixture(log_weights, base.locations, base.lowers)
+        flow = Flow(base, flow.bijection)
     return flow
 
 

@@ -22,7 +22,7 @@ def by_expectation_maximisation(
     v: Floats, components: int, *, seed: int, rounds: int = 60
 ) -> NormalMixture:
     """Full covariances by expectation maximisation, from k-means++ centres."""
-    _, labels = kmeans2(v, components, seed=np.random.default_rng(seed), minit="++")
+    _, labels = kmeans2(v, components, rng=np.random.default_rng(seed), minit="++")
     shares = np.eye(components)[labels]
     shares = shares[:, shares.sum(0) > 0]
     for _ in range(rounds):

@@ -30,6 +30,7 @@ class Method:
         target_ess: stop early at this ESS/N.
         attempts: how many different starts there are, at most, until the witness is content.
         check_draws: draws of the health report.
+        chains: Hamiltonian chains that cross-check the flow; 0 for none.
     """
 
     divergence: Divergence = reverse_kl
@@ -44,13 +45,14 @@ class Method:
     pretrain: int = 1000
     steps: int = 9000
     batch: int = 128
-    rate: float = 2e-3
-    widened: float = 0.5
-    spread: float = 1.4
-    anneal: float = 0.0
-    target_ess: float = 0.9995
+    rate: float | int = 2e-3
+    widened: float | int = 0.5
+    spread: float | int = 1.4
+    anneal: float | int = 0.0
+    target_ess: float | int = 0.9995
     attempts: int = 3
     check_draws: int = 20_000
+    chains: int = 8
 
     def __post_init__(self):
         positive = ("layers", "particles", "steps", "batch", "rate", "spread", "check_draws")

@@ -37,9 +37,9 @@ class PathObjective(eqx.Module):
     target: Target = eqx.field(static=True)
     divergence: Divergence = eqx.field(static=True)
     batch: int = eqx.field(static=True)
-    widened: float = eqx.field(static=True)
-    clip: float = eqx.field(static=True, default=0.1)
-    score_limit: float = eqx.field(static=True, default=1e3)
+    widened: float | int = eqx.field(static=True)
+    clip: float | int = eqx.field(static=True, default=0.1)
+    score_limit: float | int = eqx.field(static=True, default=1e3)
 
     def __call__(
         self, flow: Flow, frame: Frame, key: Array, row: dict[str, Array]

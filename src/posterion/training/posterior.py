@@ -19,7 +19,7 @@ from posterion.core.registry import register
 from posterion.core.result import Result
 from posterion.core.status import Status
 from posterion.diagnostics import Health, clean_log_weights, ess, log_evidence
-from posterion.distributions.base import Distribution
+from posterion.distributions.flow import Flow
 from posterion.targets.frame import Frame
 from posterion.targets.parameter import Parameter
 from posterion.targets.target import Target, flatten_theta, unflatten_theta
@@ -28,7 +28,7 @@ _CHUNK = 16384
 
 
 @eqx.filter_jit
-def draw_chunk(flow: Distribution, frame: Frame, seed: Array, number: Array) -> tuple[Array, ...]:
+def draw_chunk(flow: Flow, frame: Frame, seed: Array, number: Array) -> tuple[Array, ...]:
     """One chunk of draws: ``x``, ``log|det dx/dv|`` and ``log q(v)``."""
     key = jax.random.fold_in(jax.random.wrap_key_data(seed), number)
     v, log_q = flow.sample_and_log_prob(key, (_CHUNK,))
@@ -38,7 +38,7 @@ def draw_chunk(flow: Distribution, frame: Frame, seed: Array, number: Array) -> 
 
 
 @eqx.filter_jit
-def _density_chunk(flow: Distribution, frame: Frame, x: Array) -> Array:
+def _density_chunk(flow: Flow, frame: Frame, x: Array) -> Array:
     with jax.enable_x64(True):
         v, log_det = frame.to_v(x)
     value = apply_batch(flow.log_prob, v.astype(jnp.float32))
@@ -91,7 +91,7 @@ class Posterior(Result):
 
     name: str
     parameters: tuple[Parameter, ...]
-    flow: Distribution
+    flow: Flow
     frame: Frame
     health: Health
     log_evidence: Estimate

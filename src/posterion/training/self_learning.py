@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -64,7 +64,7 @@ def learn(
     seed: int = 0,
     method: str | Method = "default",
     budget: int | None = None,
-    seconds: float | None = None,
+    seconds: float | int | None = None,
     start: Posterior | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
@@ -112,7 +112,7 @@ def learn(
 
 
 def _check_limits(
-    budget: int | None, seconds: float | None, checkpoint: str | Path | None, resume: bool
+    budget: int | None, seconds: float | int | None, checkpoint: str | Path | None, resume: bool
 ) -> None:
     if budget is not None and budget < 1:
         raise SettingError(f"budget must be a positive number of density calls, got {budget}")
@@ -236,7 +236,7 @@ class _Run:
 
     def _start(self, kind: str, ground: Ground, start: Posterior | None, best: Any) -> Flow:
         if kind == "start" and start is not None:
-            return cast(Flow, start.flow)
+            return start.flow
         if kind == "again":
             return best[2].flow
         flow = first_flow(ground, self.method, kind, self.seed)
@@ -282,7 +282,7 @@ class _Run:
         kind = kept["built"]
         like = first_flow(ground, self.method, kind, self.seed)
         if kind == "start" and start is not None:
-            like = cast(Flow, start.flow)
+            like = start.flow
         flow = restore(like, "best", self.arrays)
         posterior = self._assemble(flow, ground, witness, kept["stop"])
         return kept["score"], kind, posterior
@@ -334,6 +334,7 @@ class _Run:
             ),
             searched=ground.searched,
             notes=tuple(notes),
+            chains=self.method.chains,
         )
         evidence = health.evidence if health.evidence is not None else Estimate(np.nan)
         return replace(blank, health=health, log_evidence=evidence)

@@ -262,14 +262,14 @@ def _torus(name: str) -> KnownTarget:
 
     # (a, b) to (a - b, a + 2 b) covers the torus three times: the angles are independent there.
     log_evidence = 2 * LOG_2PI + np.log(ive(0, 3.0)) + 3 + np.log(i0(1.0))
-    thirds = 2 * np.pi / 3 * np.arange(3)
+    thirds = 2 * np.pi / 3 * np.arange(3.0)
     return _make(
         name,
         log_density,
         2,
         log_evidence=float(log_evidence),
         draw=draw,
-        centres=np.column_stack([thirds, thirds]),
+        centres=np.stack([thirds, thirds], axis=1, dtype=np.float64),
         weights=np.full(3, 1 / 3),
         feature="three modes on a torus",
         lower=0.0,
