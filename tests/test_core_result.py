@@ -208,6 +208,10 @@ def test_numpyro_density_has_its_derivative_and_a_support():
     assert not np.any(np.isnan(jax.grad(prior.log_prob)(outside)))
     with pytest.raises(ShapeError, match="last axis"):
         prior.log_prob(jnp.zeros(3))
+    single = jnp.asarray(np.asarray(x, np.float32))
+    handed_over = jax.jit(lambda prior, x: prior.log_prob(x))(prior, single)
+    np.testing.assert_allclose(handed_over, prior.log_prob(single), atol=1e-5)
+    assert prior.expand([3]).sample(jax.random.key(0), (2,)).shape == (2, 3, 4)
 
 
 def test_numpyro_support_maps_to_the_box_and_back():

@@ -141,10 +141,10 @@ class SupportMap(Bijection):
         self, z: Array, score: Array, context: Array | None = None
     ) -> tuple[Array, Array, Array]:
         # Not through the inverse: near a bound the last digits of x no longer tell z.
-        (x, log_slope), (_, bend) = jax.jvp(
+        (x, log_slope), (slope, bend) = jax.jvp(
             lambda z: self._each(_forward, z), (z,), (jnp.ones_like(z),)
         )
-        score = (score - bend) * jnp.exp(-log_slope)
+        score = (score - bend) * jnp.sign(slope) * jnp.exp(-log_slope)
         return x, jnp.sum(log_slope, axis=0), lax.stop_gradient(score)
 
 

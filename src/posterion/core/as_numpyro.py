@@ -38,9 +38,11 @@ class Box(constraints.Constraint):
         )
 
     def eq(self, other: object, static: bool = False) -> bool:
+        """Whether the bounds are the same."""
         return isinstance(other, Box) and (self.lower, self.upper) == (other.lower, other.upper)
 
     def tree_flatten(self) -> Any:
+        """No arrays; the bounds are static."""
         return (), ((), {"lower": self.lower, "upper": self.upper})
 
 
@@ -63,10 +65,12 @@ class ToBox(Transform):
 
     @property
     def domain(self) -> Any:
+        """All vectors."""
         return constraints.real_vector
 
     @property
     def codomain(self) -> Any:
+        """The box."""
         return Box(self.lower, self.upper)
 
     def __call__(self, x: Any) -> Any:
@@ -83,6 +87,7 @@ class ToBox(Transform):
         return self._choose(logit, log_gap, log_gap, y)
 
     def log_abs_det_jacobian(self, x: Any, y: Any, intermediates: Any = None) -> Any:
+        """The log of the volume that a unit cell at ``x`` becomes, ``(...,)``."""
         both = np.log(self._width) - jax.nn.softplus(-x) - jax.nn.softplus(x)
         return jnp.sum(self._choose(both, x, x, jnp.zeros_like(x)), axis=-1)
 
@@ -91,9 +96,11 @@ class ToBox(Transform):
         return jnp.where(self._both, both, one).astype(jnp.result_type(free))
 
     def eq(self, other: object, static: bool = False) -> bool:
+        """Whether the bounds are the same."""
         return isinstance(other, ToBox) and (self.lower, self.upper) == (other.lower, other.upper)
 
     def tree_flatten(self) -> Any:
+        """No arrays; the bounds are static."""
         return (), ((), {"lower": self.lower, "upper": self.upper})
 
 

@@ -1,13 +1,13 @@
 """Autocorrelation of Markov chains, and the rank-normalised statistics of several chains."""
 
 import warnings
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from posterion.core.errors import SettingError, ShapeError
 from posterion.core.estimate import Estimate
+from posterion.core.interchange import arviz
 from posterion.diagnostics._arrays import Floats
 
 __all__ = ["autocorrelation", "ess_bulk", "ess_tail", "integrated_time", "split_rhat"]
@@ -119,16 +119,8 @@ def _by_component(function: str, x: ArrayLike, **options: str) -> Floats:
     if array.ndim < 2 or array.size == 0:
         raise ShapeError(f"x: expected the shape (chains, draws, ...), got {array.shape}")
     flat = array.reshape(*array.shape[:2], -1)
-    measure = getattr(_arviz(), function)
+    measure = getattr(arviz(), function)
     with warnings.catch_warnings():  # zero variance divides by zero there, and gives NaN
         warnings.simplefilter("ignore", RuntimeWarning)
         values = [float(measure(flat[..., j], **options)) for j in range(flat.shape[2])]
     return np.array(values).reshape(array.shape[2:])
-
-
-def _arviz() -> ModuleType:
-    """ArviZ, imported when used: it is slow to load, and announces its next version."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        import arviz
-    return arviz

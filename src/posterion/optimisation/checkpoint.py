@@ -36,7 +36,7 @@ class Checkpoint:
         from safetensors.numpy import save
 
         text = portable.dumps({"identity": self.identity, "note": dict(note)})
-        whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
         write_bytes(self.path, save(whole, metadata={_NOTE: text}))
 
     def load(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:

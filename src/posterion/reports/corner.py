@@ -135,6 +135,7 @@ def _with_truth(
 
 
 def layer_colour(layers: Sequence[Layer], k: int) -> str:
+    """The colour of the layer of that place."""
     return layers[k].colour or COLOURS[k % len(COLOURS)]
 
 

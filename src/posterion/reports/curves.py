@@ -263,7 +263,7 @@ def _draw_cost(axes: Axes, samplers: Sequence[Sampler], cost: str, end: float) -
             axes.plot([spent], [crossing], "D", color=colour, ms=5, zorder=5, label=plain(label))
     axes.set(xscale="log", yscale="log", ylabel="effective draws")
     axes.set_xlabel(("density calls" if cost == "calls" else "seconds") + ", learning included")
-    axes.set_ylim(1.0, 2 * end)
+    axes.set_ylim(1.0, end * 10 ** (0.3 * len(axes.lines)))
     if axes.lines:
         axes.legend(loc="upper left", fontsize=8)
     else:

@@ -136,7 +136,7 @@ def _delta_chi2(
         known = values * width / 80 * layer.effective > _GRAIN
         height = np.where(known, -2 * np.log(np.where(known, values / values.max(), 1.0)), np.nan)
         label = plain(layer.label) or "draws"
-        axes.plot(x, height, color=layer_colour(layers, k), label=label)
+        axes.plot(x, height, color=tint(layer_colour(layers, k), 0.55), lw=3, label=label)
         curve = None if layer.truth is None else layer.truth.curve(column.name)
         if layer.truth is not None and curve is not None:
             x, y = tiled(curve[0], curve[1], shown)

@@ -26,6 +26,7 @@ Floats = NDArray[np.float64]
 
 _FIRST = 4
 _SHARE = 0.5
+_STAGES = 1000
 _SWEEPS = (2, 12)
 _MOVED = 0.9
 _SETTLED = 2.0
@@ -98,7 +99,7 @@ def scout_with_pool(
     run = _Run(target, frame, seed, max_calls)
     run.start(_FIRST * particles if max_calls is None else min(_FIRST * particles, max_calls))
     log_z, variance, stages = 0.0, 0.0, 0
-    while run.beta < 1.0 and run.affords(particles * _SWEEPS[0]):
+    while run.beta < 1.0 and stages < _STAGES and run.affords(particles * _SWEEPS[0]):
         gain, spread = run.stage(particles)
         log_z += gain
         variance += spread

@@ -57,7 +57,7 @@ def next_beta(log_ratio: ArrayLike, beta: float | int, share: float | int) -> fl
     rest = 1.0 - float(beta)
     if effective(rest) >= share:
         return 1.0
-    low, high = np.log(rest) - 40.0, np.log(rest)
+    low, high = min(np.log(rest), np.log(1e-3 / -x.min())), np.log(rest)
     for _ in range(60):
         middle = 0.5 * (low + high)
         low, high = (middle, high) if effective(np.exp(middle)) > share else (low, middle)

@@ -30,9 +30,7 @@ class Budget:
         return self.calls + calls <= self.limit
 
 
-def traced_value(
-    target: Target, frame: Frame, bound: Array, sign: Array, y: Array
-) -> Array:
+def traced_value(target: Target, frame: Frame, bound: Array, sign: Array, y: Array) -> Array:
     """Log-densities (n,) at points (n, dim) of a search space; traced, inside x64."""
     x, log_det = frame.to_x(y)
     return target.log_density64(bound + sign * x) + log_det

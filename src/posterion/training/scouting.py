@@ -165,13 +165,24 @@ def _cut(
             np.floor((x[:, i] - a[i]) / period * bins).astype(int) % bins, minlength=bins
         )
         window = counts + np.roll(counts, 1) + np.roll(counts, -1)
-        least = int(np.argmin(window))
+        least = _middle_of_longest_run(window == window.min())
         if window[least] <= _CUT_DENSITY * 3 * len(x) / bins:
             origins[i] = (float(a[i]), float(period))
             start = a[i] + (least + 0.5) * period / bins
             kinds[i], a[i], b[i] = "interval", start, start + period
     with enable_x64(True):
         return SupportMap(kinds, jnp.asarray(a), jnp.asarray(b)), tuple(origins)
+
+
+def _middle_of_longest_run(flags: NDArray[np.bool_]) -> int:
+    """The middle of the longest run of true flags on a circle: far from whatever is probable."""
+    n = len(flags)
+    best, run = (0, 0), 0
+    for i, flag in enumerate(np.concatenate([flags, flags])):
+        run = min(run + 1, n) if flag else 0
+        if run > best[0]:
+            best = (run, i)
+    return (best[1] - (best[0] - 1) // 2) % n
 
 
 def _merge_bridged(target: Target, frame: Frame, found: Scouted, modes: Modes) -> tuple[Modes, int]:

@@ -98,7 +98,7 @@ def run_nuts(case: Case, posterior: Posterior, *, transitions: int, seed: int) -
     ended = time.perf_counter()
     warm = next((when for done, when in marks if done >= warmup), began)
     x = _positions(posterior, found.v)
-    draws = {k: v for k, v in unflatten_theta(posterior.parameters, x).items()}
+    draws = unflatten_theta(posterior.parameters, x)
     return Chain("NUTS", draws, found.calls, ended - warm, found.warmup_calls, warm - began)
 
 
@@ -138,18 +138,16 @@ def run_emcee(
     def log_density(x: np.ndarray) -> np.ndarray:
         nonlocal used
         inside = ((x >= begins) & (x <= ends)).all(axis=1)
-        values = np.full(len(x), -np.inf)
-        if inside.any():
-            values[inside] = case.target.evaluate(turned(x[inside], lower[circle]))
-        used += len(x)
-        return values
+        used += int(inside.sum())
+        points = turned(np.clip(x, begins, ends), lower[circle])  # as many each time: one shape
+        return np.where(inside, case.target.evaluate(points), -np.inf)
 
     walkers = _WALKERS
     move = emcee.moves.StretchMove() if stretch else emcee.moves.DEMove()
     sampler = emcee.EnsembleSampler(walkers, len(names), log_density, vectorize=True, moves=[move])
     sampler.random_state = np.random.RandomState([seed, 43]).get_state()
     state: Any = turned(first[:walkers], cut)
-    for count in 2 ** np.arange(walkers.bit_length()):  # compile for every number of points inside
+    for count in (walkers, walkers // 2):  # compile before the clock starts
         case.target.evaluate(first[:count])
     began = time.perf_counter()
     with progress(f"emcee on {case.target.name}", total=steps) as bar:
@@ -157,10 +155,10 @@ def run_emcee(
             state = sampler.run_mcmc(state, min(_CHUNK, steps - start))
             bar.update(advance=_CHUNK, calls=used)
     seconds = time.perf_counter() - began
-    x = np.swapaxes(sampler.get_chain(), 0, 1)
+    x = np.swapaxes(np.asarray(sampler.get_chain()), 0, 1)
     draws = {name: np.ascontiguousarray(x[:, :, k]) for k, name in enumerate(names)}
     draws["delta_CP"] = (draws["delta_CP"] - lower[circle]) % period + lower[circle]
-    return Chain(f"emcee, {'stretch' if stretch else 'DE'} moves", draws, used, seconds, 0, 0.0)
+    return Chain(f"emcee {'stretch' if stretch else 'DE'}", draws, used, seconds, 0, 0.0)
 
 
 def run_chains(

@@ -11,8 +11,8 @@ from typing import Any
 from posterion.core.errors import CheckpointError, SettingError, TableError
 from posterion.core.progress import progress
 from posterion.core.versions import versions
+from posterion.studies.neutrinos.options import Settings
 from posterion.studies.neutrinos.releases import CARRIED, find_release
-from posterion.studies.neutrinos.study import Settings
 from posterion.studies.neutrinos.tables import Tables, read_tables
 from posterion.studies.neutrinos.target import ChiSquared, neutrino_target
 from posterion.studies.neutrinos.truth import Truth, exact

@@ -24,7 +24,7 @@ from posterion.studies.neutrinos import tabulated
 from posterion.studies.neutrinos.comparison import Chain
 from posterion.studies.neutrinos.derived import WORDS, Derived
 from posterion.studies.neutrinos.figures import Measured
-from posterion.studies.neutrinos.study import Settings
+from posterion.studies.neutrinos.options import Settings
 
 _CHAIN_CITATIONS = (
     "hoffman2014",
@@ -198,8 +198,8 @@ def _worth(found: Findings) -> Section:
                 found,
                 name,
                 f"Effective draws against draws, {word} ordering",
-                f"{word.capitalize()} ordering. Left: the figure of the INT poster, effective draws "
-                "against draws. Right: against density calls, learning included.",
+                f"{word.capitalize()} ordering. Left: the figure of the INT poster, effective "
+                "draws against draws. Right: against density calls, learning included.",
             ),
             tabulated.costs(
                 ordering,
@@ -210,6 +210,11 @@ def _worth(found: Findings) -> Section:
             ),
         ]
     return Section("What the draws are worth", blocks)
+
+
+def _health(found: Findings) -> Section:
+    reports = [measured.posterior.health.text(100) for measured in found.main.values()]
+    return Section("Health", [Preformatted(report) for report in reports])
 
 
 def _rests(found: Findings) -> Section:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from posterion.core.progress import progress
@@ -17,11 +19,21 @@ from posterion.studies.neutrinos.comparison import Chain, run_chains
 from posterion.studies.neutrinos.derived import Derived
 from posterion.studies.neutrinos.figures import Measured
 from posterion.studies.neutrinos.learning import STUDY_NAME, Case, Learner, make_cases, mix
+from posterion.studies.neutrinos.options import Settings
 from posterion.studies.neutrinos.page import Findings, study_page
-from posterion.studies.neutrinos.study import Settings
 from posterion.training import MixedPosterior, Posterior
 
 _MIXED = 250_000
+
+
+@dataclass(frozen=True, eq=False)
+class _One:
+    """One ordering of one release: what was learned and measured of it."""
+
+    main: Measured
+    runs: dict[str, Measured]
+    chains: dict[str, Chain]
+    notes: tuple[str, ...]
 
 
 def run_study(settings: Settings, *, seed: int, out: Path, resume: bool) -> Outcome:
@@ -30,70 +42,69 @@ def run_study(settings: Settings, *, seed: int, out: Path, resume: bool) -> Outc
     learner = Learner(settings, seed, out, resume)
     cases = make_cases(settings)
     first = next(iter(cases))
-    learned = {
-        label: {k: learner.learn(case, method=settings.method) for k, case in of_one.items()}
-        for label, of_one in cases.items()
+    done = {
+        label: {k: _one(learner, case, settings, seed, label == first) for k, case in some.items()}
+        for label, some in cases.items()
     }
-    besides = {k: _besides(learner, case, settings) for k, case in cases[first].items()}
-    compared = {
-        k: run_chains(case, learned[first][k], transitions=settings.transitions, seed=seed)
-        for k, case in cases[first].items()
-        if settings.chains
+    results = {
+        label: mix(cases[label], {k: one.main.posterior for k, one in some.items()})
+        for label, some in done.items()
     }
-    results = {label: mix(cases[label], learned[label]) for label in cases}
-    found = _measure(settings, seed, cases, learned, besides, compared, results)
+    found = _find(settings, seed, cases, done, results)
     files = _write(found, results, out, began, seed)
     learner.clear()
-    texts = [str(p.health) for p in learned[first].values()]
+    texts = [str(measured.posterior.health) for measured in found.main.values()]
     return Outcome("\n\n".join([*texts, *_said(results[first])]), tuple(files))
 
 
-def _besides(learner: Learner, case: Case, settings: Settings) -> dict[str, Posterior]:
-    """The posteriors of other methods, by their key in ``metrics.json``."""
-    runs = {}
-    if settings.poster and settings.method != "poster":
-        runs["poster"] = learner.learn(case, "poster", method="poster")
-    if settings.budget is not None:
+def _one(learner: Learner, case: Case, settings: Settings, seed: int, full: bool) -> _One:
+    """Learn, measure, and compare one ordering; ``full`` runs the other methods and chains too."""
+    main = learner.learn(case, method=settings.method)
+    posteriors: dict[str, Posterior] = {}
+    if full and settings.poster and settings.method != "poster":
+        posteriors["poster"] = learner.learn(case, "poster", method="poster")
+    if full and settings.budget is not None:
         method, budget = settings.method, settings.budget
-        runs["budget"] = learner.learn(case, "budget", method=method, budget=budget)
-    return runs
+        posteriors["budget"] = learner.learn(case, "budget", method=method, budget=budget)
+    chains, notes = {}, ()
+    if full and settings.chains:
+        chains, notes = run_chains(case, main, transitions=settings.transitions, seed=seed)
+    with progress(f"measuring {case.target.name}", total=1 + len(posteriors)) as bar:
+        measured = {}
+        for name, posterior in {"": main, **posteriors}.items():
+            measured[name] = Measured.of(case, posterior, settings.draws, seed)
+            bar.update(advance=1)
+    # Tables are constants of what is compiled for them, and nothing of it serves the next ones.
+    jax.clear_caches()
+    return _One(measured.pop(""), measured, chains, notes)
 
 
-def _measure(
+def _find(
     settings: Settings,
     seed: int,
     cases: Mapping[str, Mapping[str, Case]],
-    learned: Mapping[str, Mapping[str, Posterior]],
-    besides: Mapping[str, Mapping[str, Posterior]],
-    compared: Mapping[str, tuple[dict[str, Chain], tuple[str, ...]]],
+    done: Mapping[str, Mapping[str, _One]],
     results: Mapping[str, Any],
 ) -> Findings:
+    """All that was found, with its figures and pictures."""
     first = next(iter(cases))
-    count = sum(len(x) for x in learned.values()) + sum(len(x) for x in besides.values())
-    with progress("measuring", total=count) as bar:
-
-        def measured(case: Case, posterior: Posterior) -> Measured:
-            one = Measured.of(case, posterior, settings.draws, seed)
-            bar.update(advance=1)
-            return one
-
-        every = {
-            label: {k: measured(cases[label][k], p) for k, p in of_one.items()}
-            for label, of_one in learned.items()
-        }
-        runs = {
-            k: {name: measured(cases[first][k], p) for name, p in of_one.items()}
-            for k, of_one in besides.items()
-        }
+    every = {label: {k: one.main for k, one in some.items()} for label, some in done.items()}
     main = every.pop(first)
-    chains = {ordering: found for ordering, (found, _) in compared.items()}
-    notes = dict.fromkeys(note for _, more in compared.values() for note in more)
-    derived = _derive(cases[first], main, results[first], seed)
-    numbers = _numbers(first, cases, main, runs, chains, every, results, seed)
+    runs = {k: one.runs for k, one in done[first].items()}
+    chains = {k: one.chains for k, one in done[first].items() if one.chains}
+    notes = dict.fromkeys(note for one in done[first].values() for note in one.notes)
     found = Findings(
-        settings, seed, results[first], main, runs, chains, derived, every, numbers,
+        settings=settings,
+        seed=seed,
+        result=results[first],
+        main=main,
+        runs=runs,
+        chains=chains,
+        derived=_derive(cases[first], main, results[first], seed),
+        others=every,
+        figures=_numbers(first, cases, main, runs, chains, every, results, seed),
         notes=tuple(notes),
-    )  # fmt: skip
+    )
     _draw(found)
     return found
 

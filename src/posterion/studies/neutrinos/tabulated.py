@@ -20,9 +20,9 @@ from posterion.studies.neutrinos.published import PUBLISHED_MIXING, PUBLISHED_RA
 
 FIGURES_CAPTION = "As in metrics.json. Floor: what perfect draws of this number would give."
 WORTH = (
-    "A draw of the flow is worth ESS/N effective ones by its importance weights, each of which costs "
-    "one density call; a draw of a Markov chain is worth one over its autocorrelation length. "
-    "Learning counts scouting and health with it, and compiling in seconds. The walkers of emcee "
+    "A draw of the flow is worth ESS/N effective ones by its importance weights, each of which "
+    "costs one density call; a draw of a Markov chain is worth one over its autocorrelation "
+    "length. Learning counts scouting and health with it, and compiling in seconds. The walkers of emcee "
     "start at draws of the posterior and pay nothing for their burn-in; delta_CP is cut for them "
     "where it is least probable."
 )
@@ -60,9 +60,9 @@ def parameters(measured: Measured) -> Table:
     x = np.stack([measured.draws[name] for name in NAMES], axis=1)
     count = f"{len(x):,}".replace(",", "\N{NO-BREAK SPACE}")
     caption = (
-        f"{count} independent draws of the flow, beside the exact posterior. Intervals: equal tails, "
-        "and the shortest (HPD). On the circle of delta_CP the mean is a direction, and an end may "
-        "pass the cut."
+        f"{count} independent draws of the flow, beside the exact posterior. Intervals: equal "
+        "tails, and the shortest (HPD). On the circle of delta_CP the mean is a direction, and an "
+        "end may pass the cut."
     )
     return summary_table(summarise(columns, x), Truth(marginals), caption)
 
@@ -185,8 +185,6 @@ def costs(
     flows = {"flow": main, **{_RUNS.get(k, k): v for k, v in runs.items()}}
     for label, measured in flows.items():
         sampler = measured.sampler(label)
-        evidence = measured.posterior.importance_sample
-        del evidence
         rows.append(
             [
                 label,
@@ -287,9 +285,9 @@ def neglect_text(main: Mapping[str, Measured], coupled: bool) -> str:
             "splitting) and (theta13) the target holds the term that couples theta13 and theta23."
         )
     return (
-        "The target is the sum of three tables: (theta23, the large splitting, delta_CP), (theta12, "
-        "the small splitting), and theta13. It neglects what couples theta13 to the others: the "
-        "tables show a correlation of theta13 and theta23 of about -0.16 (normal ordering) and "
+        "The target is the sum of three tables: (theta23, the large splitting, delta_CP), "
+        "(theta12, the small splitting), and theta13. It neglects what couples theta13 to the "
+        "others: the tables show a correlation of theta13 and theta23 of about -0.16 (normal ordering) and "
         "-0.21 (inverted) in release 5.3; --theta13-theta23 adds that term. What couples the small "
         "splitting and theta12 to the others is below 0.07 in chi-squared there."
     )

@@ -1,0 +1,1 @@
+"""Benchmarks: ``python -m benchmarks [NAMES] [--data DIR] [--quick]`` writes ``RESULTS.md``."""

@@ -1,0 +1,68 @@
+"""Markdown tables, and numbers over seeds."""
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SEEDS = (2026, 31415, 777)
+"""Never used while developing."""
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def markdown(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table; numbers stand to the right."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    rule = ["---" if i == 0 else "---:" for i in range(len(heads))]
+    lines = [" | ".join(row) for row in ([*heads], rule, *cells)]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def spread(values: Sequence[float], form: str = ".4f") -> str:
+    """Mean and standard deviation over seeds."""
+    x = np.asarray(values, float)
+    if len(x) == 1:
+        return format(x[0], form)
+    return f"{x.mean():{form}} ± {x.std(ddof=1):{form.replace('+', '')}}"
+
+
+def machine() -> str:
+    """The machine in words."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} cores, {platform.system()}, Python {platform.python_version()}"
+
+
+def fresh_environment() -> dict[str, str]:
+    """The environment without a compilation cache: what a fresh process costs."""
+    environment = dict(os.environ)
+    for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"):
+        environment.pop(name, None)
+    return environment
+
+
+def posterion(*arguments: str) -> float:
+    """Run the command line in a fresh process; the wall time in seconds."""
+    began = time.perf_counter()
+    code = "import sys; from posterion.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", code, *arguments]
+    subprocess.run(command, check=True, env=fresh_environment(), stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began
+
+
+def tell(text: str) -> None:
+    """Progress, beside the section that goes to standard output."""
+    print(text, file=sys.stderr, flush=True)

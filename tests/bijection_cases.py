@@ -1,0 +1,165 @@
+"""The table of bijections that the tests go through, and how they compare."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import keystr, tree_flatten_with_path, tree_unflatten
+
+from posterion.bijections import (
+    Affine,
+    AffineTransformer,
+    Bijection,
+    Chain,
+    CircularSpline,
+    Coupling,
+    Invert,
+    Linear,
+    MixedTransformer,
+    Permutation,
+    RationalQuadraticSpline,
+    Stack,
+    SupportMap,
+    Whitening,
+    alternating_masks,
+)
+from posterion.bijections.elementwise import wrap
+from posterion.bijections.support import KINDS
+
+DIM = 3
+MIXED = (False, True, False)
+# Kinds of coordinates, and how to perturb: every parameter moves, so that none can be forgotten.
+FIXED = (".mask", ".order")
+
+
+def coupling(transformer, context=0, mask=(1.0, 0.0, 1.0), seed=0, **options):
+    return Coupling(
+        jnp.array(mask),
+        transformer,
+        (8,),
+        context_size=context,
+        key=jax.random.key(seed),
+        **options,
+    )
+
+
+def couplings(transformer, layers=3, context=0):
+    masks = alternating_masks(DIM, layers)
+    return [coupling(transformer, context, mask, seed=i) for i, mask in enumerate(masks)]
+
+
+def mixed(real):
+    return MixedTransformer(MIXED, real, CircularSpline(bins=3))
+
+
+SPLINE = RationalQuadraticSpline(bins=4)
+CIRCULAR = CircularSpline(bins=4)
+
+
+@dataclass(frozen=True)
+class Case:
+    """How to build a bijection, and what may be asked of it."""
+
+    build: Callable[[], Bijection]
+    circles: tuple[bool, ...] = (False,) * DIM
+    context: int = 0
+    identity: bool = False
+    far: float | None = None  # where the support is the line: out to here
+    idle: tuple[str, ...] = ()  # parameters that nothing can depend on
+
+
+CASES = {
+    "affine": Case(lambda: Affine(jnp.zeros(DIM), jnp.zeros(DIM)), identity=True, far=1e30),
+    "permutation": Case(lambda: Permutation(jnp.array([2, 0, 1])), far=1e30),
+    "linear": Case(lambda: Linear(DIM), identity=True, far=1e6),
+    "whitening": Case(lambda: Whitening(jnp.arange(3.0), jnp.tril(jnp.ones((3, 3)))), far=1e6),
+    "affine coupling": Case(lambda: coupling(AffineTransformer(), 2), context=2, identity=True),
+    "affine coupling, bounded": Case(
+        lambda: coupling(AffineTransformer(2.0)), identity=True, far=1e20
+    ),
+    "spline coupling": Case(lambda: coupling(SPLINE), identity=True, far=1e20),
+    "circular coupling": Case(lambda: coupling(CIRCULAR, 2), (True,) * DIM, 2, identity=True),
+    "mixed coupling": Case(lambda: coupling(mixed(SPLINE)), MIXED, identity=True),
+    "mixed coupling, angle kept": Case(
+        lambda: coupling(mixed(AffineTransformer()), mask=(0.0, 1.0, 0.0)), MIXED, identity=True
+    ),
+    "coupling that moves all": Case(
+        lambda: coupling(AffineTransformer(), mask=(0.0, 0.0, 0.0)), idle=("weights[0]",)
+    ),
+    "coupling that keeps all": Case(
+        lambda: coupling(AffineTransformer(), mask=(1.0, 1.0, 1.0)), idle=("weights", "biases")
+    ),
+    "support": Case(
+        lambda: SupportMap(
+            KINDS, jnp.linspace(-1, 0.5, len(KINDS)), jnp.linspace(1.5, 3, len(KINDS))
+        ),
+        tuple(kind == "circle" for kind in KINDS),
+    ),
+    "chain": Case(
+        lambda: Chain([coupling(AffineTransformer(), 2), Linear(DIM), Invert(coupling(SPLINE, 2))]),
+        context=2,
+        identity=True,
+    ),
+    "stack": Case(
+        lambda: Stack.of(couplings(mixed(AffineTransformer()), 2, 2)), MIXED, 2, identity=True
+    ),
+}
+
+
+def is_parameter(path, leaf):
+    return eqx.is_inexact_array(leaf) and not keystr(path).endswith(FIXED)
+
+
+def perturbed(bijection, scale=0.3, seed=0):
+    """Every parameter moved at random."""
+    leaves, structure = tree_flatten_with_path(bijection)
+    rng = np.random.default_rng(seed)
+    moved = [
+        leaf + jnp.asarray(scale * rng.normal(size=leaf.shape), leaf.dtype)
+        if is_parameter(path, leaf)
+        else leaf
+        for path, leaf in leaves
+    ]
+    return tree_unflatten(structure, moved)
+
+
+def at(dtype, tree):
+    """``tree`` with its floating-point arrays as ``dtype``."""
+    return jax.tree.map(lambda a: a.astype(dtype) if eqx.is_inexact_array(a) else a, tree)
+
+
+def events(case, n=12, seed=1):
+    rng, shape = np.random.default_rng(seed), (n, len(case.circles))
+    z = np.where(case.circles, rng.uniform(-np.pi, np.pi, shape), 1.5 * rng.normal(size=shape))
+    context = jnp.asarray(rng.normal(size=(n, case.context)), jnp.float32)
+    return jnp.asarray(z, jnp.float32), context if case.context else None
+
+
+def log_base(z):
+    """Of any base density: not normal, so that nothing cancels by accident; periodic."""
+    return jnp.sum(jnp.cos(z - 0.3)) + 0.1 * jnp.sum(jnp.sin(2 * z))
+
+
+def error(a, b):
+    """Largest difference, relative to ``b`` where that is large."""
+    return jnp.max(jnp.abs(a - b) / (1 + jnp.abs(b)))
+
+
+def gap(a, b, circles):
+    """Largest difference of events, along the circle where that is what they live on."""
+    along_circle = jnp.max(jnp.where(jnp.array(circles), jnp.abs(wrap(a - b)), 0))
+    return jnp.maximum(along_circle, error(*(jnp.where(jnp.array(circles), 0, e) for e in (a, b))))
+
+
+# The mathematics is tested, not the compiler's optimiser, which takes most of the time.
+quick_jit = partial(
+    jax.jit,
+    compiler_options={
+        "xla_backend_optimization_level": 0,
+        "xla_cpu_use_fusion_emitters": False,
+    },
+)
