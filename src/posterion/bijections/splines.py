@@ -164,7 +164,7 @@ class RationalQuadraticSpline(Transformer):
 
     def _apply(self, function, x: Array, parameters: Array) -> tuple[Array, Array]:
         lower, upper = self.interval
-        inside = jnp.clip(x, lower, upper)
+        inside = jnp.where(x < lower, lower, jnp.where(x > upper, upper, x))
         t = (inside - lower) / (upper - lower)
         y, log_slope = function(t, parameters, self.bins, (self.min_bin, self.min_slope))
         return lower + (upper - lower) * y + (x - inside) * jnp.exp(log_slope), log_slope

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from posterion.core.columns import Column, column_matrix, columns_of, pick
-from posterion.core.errors import SettingError, ShapeError
+from posterion.core.errors import DensityError, SettingError, ShapeError
 from posterion.core.interchange import inference_data
 from posterion.core.marginal import Marginal
 from posterion.core.providers import provider
@@ -82,6 +82,14 @@ class Result:
     def log_prob(self, theta: Mapping[str, Any]) -> np.ndarray:
         """Normalised log-density at ``n`` points, in the stated units, ``(n,)``."""
         raise NotImplementedError(f"{type(self).__name__} has no density")
+
+    def importance_sample(self, n: int, *, seed: int) -> Any:
+        """``n`` draws with ``draws``, ``log_weights``, ``log_p`` and ``log_q``.
+
+        Raises:
+            DensityError: the density is not at hand.
+        """
+        raise DensityError(f"{self.name!r} has no density to weigh its draws with")
 
     @property
     def has_density(self) -> bool:
@@ -201,7 +209,7 @@ class Result:
         the flow's, unweighted.
         """
         if self.has_density:
-            found: Any = self.importance_sample(n, seed=seed)  # type: ignore[attr-defined]
+            found: Any = self.importance_sample(n, seed=seed)
             draws = found.draws
             statistics = {
                 "lp": found.log_p,
@@ -244,7 +252,7 @@ class Result:
             raise SettingError(f"the number of draws must be positive, got {n}")
         if not weighted:
             return Weighted(self.sample(n, seed=seed))
-        found: Any = self.importance_sample(n, seed=seed)  # type: ignore[attr-defined]
+        found: Any = self.importance_sample(n, seed=seed)
         log_weights, log_p = (np.asarray(a, np.float64) for a in (found.log_weights, found.log_p))
         bad = (
             np.isnan(log_p) | np.isposinf(log_p) | np.isnan(log_weights) | np.isposinf(log_weights)
@@ -254,6 +262,12 @@ class Result:
         weights = np.exp(log_weights - (top if np.isfinite(top) else 0.0))
         notes = (f"{bad.sum()} of {n} draws have no finite density: weight zero",)
         return Weighted(found.draws, weights, notes if bad.any() else ())
+
+    def _sample_flat(self, key: Any, shape: tuple[int, ...]) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} cannot be traced by JAX")
+
+    def _log_prob_flat(self, x: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} cannot be traced by JAX")
 
     def __repr__(self) -> str:
         return str(self.health)

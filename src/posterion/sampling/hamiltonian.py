@@ -36,12 +36,12 @@ _ACCEPTANCE = {"nuts": 0.8, "hmc": 0.65}
 class Records(NamedTuple):
     """What is kept of every transition: arrays (steps, chains), positions (steps, chains, dim)."""
 
-    position: Array
-    value: Array
-    energy: Array
-    acceptance: Array
-    steps: Array
-    divergent: Array
+    position: Any
+    value: Any
+    energy: Any
+    acceptance: Any
+    steps: Any
+    divergent: Any
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ def pooled_covariance(v: np.ndarray, frame: Frame, before: np.ndarray) -> np.nda
 def _join(pieces: list[Records], chains: int, dim: int) -> dict[str, np.ndarray]:
     """Records as arrays (chains, n, ...)."""
     if not pieces:
-        empty = {name: np.zeros((chains, 0)) for name in Records._fields}
+        empty: dict[str, Any] = {name: np.zeros((chains, 0)) for name in Records._fields}
         empty["position"] = np.zeros((chains, 0, dim))
         return empty | {
             "steps": np.zeros((chains, 0), int),
@@ -303,10 +303,10 @@ def _segment(
     chains, dim = state.position.shape
     update = _averaging(sampler)[1]
 
-    def transition(key, state, epsilon, phase):
+    def transition(key: Array, state: Any, epsilon: Any, phase: Any) -> tuple[Any, Any]:
         if sampler == "nuts":
             return nuts.build_kernel()(key, state, log_density, epsilon, metric)
-        steps = jnp.ceil(phase * _TRAJECTORY / epsilon)
+        steps: Any = jnp.ceil(phase * _TRAJECTORY / epsilon)
         steps = jnp.clip(steps, 1, _MOST_STEPS).astype(int)
         return hmc.build_kernel()(key, state, log_density, epsilon, metric, steps)
 
@@ -315,9 +315,10 @@ def _segment(
         step_key, jitter = jax.random.split(jax.random.fold_in(key, first + i))
         log_epsilon = jnp.where(adapt, averaging.log_step_size, averaging.log_step_size_avg)
         phase = jax.random.uniform(jitter, (), jnp.float64, 0.2, 1.8)
-        state, info = jax.vmap(transition, (0, 0, 0, None))(
+        moved: Any = jax.vmap(transition, (0, 0, 0, None))(
             jax.random.split(step_key, chains), state, jnp.exp(log_epsilon), phase
         )
+        state, info = moved
         state = state._replace(position=_wrap(frame, state.position))
         adapted = update(averaging, info.acceptance_rate)
         averaging = jax.tree.map(lambda new, old: jnp.where(adapt, new, old), adapted, averaging)

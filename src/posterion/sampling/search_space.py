@@ -93,9 +93,9 @@ class SearchSpace:
     def starts(self, count: int, rng: np.random.Generator) -> Floats:
         """Points (count, dim): the origin, common magnitudes, and magnitudes of their own."""
         dim = len(self.unscaled)
-        decades = np.log10([SMALLEST, LARGEST])
-        common = np.linspace(*decades, count // 2)[:, None] + np.zeros(dim)
-        own = rng.uniform(*decades, size=(count - 1 - len(common), dim))
+        low, high = np.log10(SMALLEST), np.log10(LARGEST)
+        common = np.linspace(low, high, count // 2)[:, None] + np.zeros(dim)
+        own = rng.uniform(low, high, size=(count - 1 - len(common), dim))
         magnitude = np.concatenate([common, own])
         free = 10**magnitude * rng.choice([-1.0, 1.0], size=magnitude.shape)
         free = np.where(self.half, np.log(10) * magnitude, free)

@@ -25,7 +25,7 @@ from posterion.reports import (
 from posterion.reports.blocks import Block
 from posterion.studies.base import Outcome, write_metrics
 from posterion.studies.stress.measuring import Measured, measure_known
-from posterion.studies.stress.study import Settings
+from posterion.studies.stress.options import Settings
 from posterion.studies.stress.targets import NAMES, KnownTarget, known_target
 from posterion.training import Posterior, learn, load
 from posterion.training.checking import check_posterior
