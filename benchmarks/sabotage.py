@@ -199,16 +199,16 @@ class Exam:
             flow = self._descended(flow, known, ground, method)
         return self.judged("couplings frozen", known, self._posterior(name, flow, ground))
 
-    def one_layer_lost(self, name: str, layer: int) -> Fit:
-        """One coupling of a good fit is put back to its start: the identity."""
+    def one_layer_lost(self, name: str) -> Fit:
+        """The coupling of a good fit that learned most is put back to its start: the identity."""
         known, posterior = self.base_fit(name)
         flow: Any = posterior.flow
         start: Any = first_flow(self.witness(name)[0], self.method, "normal", GOOD_SEEDS[0])
-        stack = jax.tree.map(
-            lambda old, new: old.at[layer].set(new[layer]) if eqx.is_inexact_array(old) else old,
-            flow.bijection.bijections[0],
-            start.bijection.bijections[0],
-        )
+        trained, first = flow.bijection.bijections[0], start.bijection.bijections[0]
+        pairs = zip(jax.tree.leaves(trained), jax.tree.leaves(first), strict=True)
+        moved = sum(np.square(a - b).reshape(len(a), -1).sum(1) for a, b in pairs)
+        layer = int(np.argmax(np.asarray(moved)))
+        stack = jax.tree.map(lambda old, new: old.at[layer].set(new[layer]), trained, first)
         flow = eqx.tree_at(lambda f: f.bijection.bijections[0], flow, stack)
         return self.judged(f"layer {layer + 1} reset", known, replace(posterior, flow=flow))
 
@@ -255,7 +255,7 @@ class Exam:
             yield self.too_few_steps("banana", 100)
             yield self.without_a_mode("two-modes", 1)
             yield self.frozen_couplings("banana")
-            yield self.one_layer_lost("banana", 4)
+            yield self.one_layer_lost("banana")
             yield self.truncated("banana")
             yield self.truncated("two-modes")
             yield self.thin_tail("banana")
@@ -271,8 +271,8 @@ class Exam:
             yield self.without_a_mode(name, mode)
         for name in ("banana", "ring"):
             yield self.frozen_couplings(name)
-        for name, layer in (("banana", 2), ("box-corner", 5), ("offset", 7)):
-            yield self.one_layer_lost(name, layer)
+        for name in ("banana", "ring", "offset"):
+            yield self.one_layer_lost(name)
         for name in ("banana", "box-corner", "four-modes", "two-modes"):
             yield self.truncated(name)
         for name in ("banana", "box-corner", "two-modes"):
@@ -301,7 +301,8 @@ def main(quick: bool) -> None:
     alarms = [fit for fit in good if fit.flagged]
     missed = [fit for fit in bad if not fit.flagged]
     print(
-        f"Flagged: {len(bad) - len(missed)} of {len(bad)} sabotaged fits (goal: 19 of 20), "
+        f"Flagged: {len(bad) - len(missed)} of {len(bad)} sabotaged fits (goal: 19 of 20; "
+        f"{sum(fit.true_ess >= 0.9 for fit in bad)} of them still reach a true ESS/N of 0.9), "
         f"{len(alarms)} of {len(good)} good ones (goal: at most 1 of 20). Good: ESS/N at exact "
         f"draws of at least 0.9, by default settings; {len(every) - len(good)} fits of this exam "
         f"reached less and do not count (last table).\n"

@@ -16,6 +16,7 @@ SMALL: dict[str, Any] = {
     "batch": 64,
     "check_draws": 2000,
     "attempts": 1,
+    "chains": 0,
     "quiet": True,
 }
 """Settings for `learn`: enough for a normal, no more."""

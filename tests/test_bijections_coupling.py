@@ -15,6 +15,7 @@ from bijection_cases import (
     gap,
     mixed,
     perturbed,
+    quick_jit,
 )
 from posterion.bijections import (
     AffineTransformer,

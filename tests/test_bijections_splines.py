@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bijection_cases import CIRCULAR, SPLINE, error, mixed, quick_jit
+from bijection_cases import CIRCULAR, SPLINE, coupling, error, mixed, quick_jit
 from posterion.bijections import (
     CircularSpline,
     MixedTransformer,
     RationalQuadraticSpline,
 )
 from posterion.bijections.elementwise import wrap
-from posterion.core.errors import SettingError
+from posterion.core.errors import SettingError, ShapeError
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 

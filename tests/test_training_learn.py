@@ -1,14 +1,13 @@
 """``learn`` with small settings: budgets, resuming, compiling once, units, broken densities."""
 
 import logging
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
-from scipy import integrate, stats
+from scipy import stats
 
 from posterion.core.errors import (
     CheckpointError,
@@ -101,7 +100,7 @@ def test_a_budget_is_never_exceeded_and_the_status_is_honest(budget):
 @pytest.mark.parametrize("budget", [3000, 20_000])
 def test_a_mixture_base_keeps_to_the_budget_too(budget):
     """The shares of the modes are settled at the end, within the same budget."""
-    result = learn(two_modes(), seed=1, budget=budget, **{**SMALL, "steps": 2000})
+    result = learn(TWO_MODES, seed=1, budget=budget, **{**SMALL, "steps": 2000})
     assert 0 < result.health.calls["learning"] <= budget
 
 
@@ -111,14 +110,12 @@ def test_a_budget_for_a_plain_density():
     assert result.status in (Status.converged, Status.budget_exhausted)
 
 
-def test_seconds_are_kept_to_about_a_segment(learned):
-    began = time.perf_counter()
+def test_seconds_end_the_learning(learned):
     result = learn(NORMAL, seed=1, seconds=0.5, **{**SMALL, "steps": 1_000_000, "target_ess": 1.0})
     assert result.history["step"][-1] < 1_000_000
     assert any("budget" in note for note in result.health.notes) or (
         result.status is Status.budget_exhausted
     )
-    del began  # tests assert no times
 
 
 @pytest.mark.parametrize(
@@ -222,24 +219,26 @@ def scaled(unit, offset=0.0):
         a, b = t["a"] / unit[0], t["b"] / unit[1]
         return -0.5 * (a - 1) ** 2 - 0.5 * (b - 0.3 * a**2) ** 2 / 0.5 + offset
 
-    parameters = [
-        Parameter("a", scale=5 * unit[0], centre=0.0),
-        Parameter("b", scale=5 * unit[1]),
-    ]
+    parameters = [Parameter("a", scale=5 * unit[0]), Parameter("b", scale=5 * unit[1])]
     return Target(log_density, parameters, vectorized=True)
 
 
-def test_parameters_of_1e_minus_5_and_1e5_learn_alike():
-    plain, small = (learn(scaled(unit), seed=1, **SMALL) for unit in [(1, 1), (1e-5, 1e5)])
-    x, y = draws_of(plain), draws_of(small) / np.array([1e-5, 1e5])
+@pytest.fixture(scope="module")
+def bent():
+    return learn(scaled((1, 1)), seed=1, **SMALL)
+
+
+def test_parameters_of_1e_minus_5_and_1e5_learn_alike(bent):
+    small = learn(scaled((1e-5, 1e5)), seed=1, **SMALL)
+    x, y = draws_of(bent), draws_of(small) / np.array([1e-5, 1e5])
     np.testing.assert_allclose(y, x, rtol=1e-3, atol=1e-3)
-    assert small.log_evidence.value == pytest.approx(plain.log_evidence.value, abs=1e-4)
+    assert small.log_evidence.value == pytest.approx(bent.log_evidence.value, abs=1e-4)
 
 
-def test_an_offset_of_1e7_changes_nothing_but_the_evidence():
-    plain, moved = (learn(scaled((1, 1), offset), seed=1, **SMALL) for offset in (0.0, 1e7))
-    np.testing.assert_allclose(draws_of(moved), draws_of(plain), rtol=1e-3, atol=1e-3)
-    assert moved.log_evidence.value - 1e7 == pytest.approx(plain.log_evidence.value, abs=1e-4)
+def test_an_offset_of_1e7_changes_nothing_but_the_evidence(bent):
+    moved = learn(scaled((1, 1), 1e7), seed=1, **SMALL)
+    np.testing.assert_allclose(draws_of(moved), draws_of(bent), rtol=1e-3, atol=1e-3)
+    assert moved.log_evidence.value - 1e7 == pytest.approx(bent.log_evidence.value, abs=1e-4)
 
 
 def test_scales_that_nobody_gave_are_found_and_told():
@@ -273,52 +272,47 @@ def test_the_evidence_with_a_prior_is_that_of_the_conjugate_normal():
     assert result.health.measure[0] == "mu ~ Normal(loc=0, scale=2)"
 
 
+TURN = {"lower": 0.0, "upper": 2.0, "periodic": True}
 SUPPORTS = {
-    "interval": (Parameter("a", lower=0.0, upper=2.0), lambda a: -a, (0, 2)),
-    "above": (Parameter("a", lower=1.0, scale=1.0), lambda a: -2 * (a - 1), (1, 30)),
-    "below": (Parameter("a", upper=1.0, scale=1.0), lambda a: 2 * (a - 1), (-30, 1)),
-    "log-normal prior": (
-        Parameter("a", prior=dist.LogNormal(0.5, 0.4)),
+    "interval": (Parameter("interval", lower=0.0, upper=2.0), lambda a: -a, (0, 2)),
+    "above": (Parameter("above", lower=1.0, scale=1.0), lambda a: -2 * (a - 1), (1, 30)),
+    "below": (Parameter("below", upper=1.0, scale=1.0), lambda a: 2 * (a - 1), (-30, 1)),
+    "log": (
+        Parameter("log", prior=dist.LogNormal(0.5, 0.4)),
         lambda a: -0.5 * (a - 2) ** 2,
         (1e-9, 30),
     ),
-    "circle": (
-        Parameter("a", lower=0.0, upper=2.0, periodic=True),
-        lambda a: 2 * jnp.cos(jnp.pi * a),
-        (0, 2),
-    ),
-    "circle, cut": (
-        Parameter("a", lower=0.0, upper=2.0, periodic=True),
-        lambda a: 30 * jnp.cos(jnp.pi * a),
-        (0, 2),
-    ),
+    "circle": (Parameter("circle", **TURN), lambda a: jnp.cos(jnp.pi * a), (0, 2)),
+    "cut": (Parameter("cut", **TURN), lambda a: 20 * jnp.cos(jnp.pi * a), (0, 2)),
 }
 
 
-@pytest.mark.parametrize("name", SUPPORTS)
-def test_every_support_against_quadrature(name):
-    parameter, log_density, (low, high) = SUPPORTS[name]
-    target = Target(lambda t: log_density(t["a"]), [parameter], vectorized=True, name=name)
-    result = learn(target, seed=1, **SMALL)
-    edges = [0.03, 0.3, 1.7, 1.97] if "circle" in name else None
-
-    def density(a):
-        return float(np.exp(target.evaluate(np.array([[a]]))[0]))
-
-    total = integrate.quad(density, low, high, points=edges, limit=200)[0]
-    assert result.log_evidence.value == pytest.approx(np.log(total), abs=0.02)
-    weighted = result.importance_sample(4000, seed=1)
-    a = weighted.draws["a"]
-    assert ((a >= low) & (a <= high)).all()
-    assert weighted.ess / 4000 > 0.8
-    split = 1.0 if "circle" in name else float(np.median(a))
-    below = float(np.average(a < split, weights=weighted.weights))
-    exact = integrate.quad(density, low, split, points=edges and edges[:2], limit=200)[0] / total
-    assert below == pytest.approx(exact, abs=0.04)
-    grid = np.linspace(low, min(high, 12) if high > 0 else 1, 4001)
-    grid = 0.5 * (grid[1:] + grid[:-1])
-    mass = np.exp(result.log_prob({"a": grid})).sum() * (grid[1] - grid[0])
-    assert mass == pytest.approx(1.0, abs=0.01)
+def test_every_support_against_quadrature():
+    """One target of independent parameters, each on a support of another kind."""
+    target = Target(
+        lambda t: sum(log_density(t[name]) for name, (_, log_density, _) in SUPPORTS.items()),
+        [parameter for parameter, _, _ in SUPPORTS.values()],
+        vectorized=True,
+    )
+    result = learn(target, seed=1, **{**SMALL, "particles": 500, "steps": 1500})
+    weighted = result.importance_sample(20_000, seed=1)
+    assert weighted.ess / 20_000 > 0.8
+    kinds = ("interval", "above", "below", "log", "circle", "interval")
+    assert result.frame.support.kinds == kinds
+    log_z = 0.0
+    for name, (parameter, log_density, (low, high)) in SUPPORTS.items():
+        grid = low + (high - low) * (np.arange(40_000) + 0.5) / 40_000
+        value = np.asarray(log_density(grid))
+        if parameter.prior is not None:
+            value = value + stats.lognorm(s=0.4, scale=np.exp(0.5)).logpdf(grid)
+        mass = np.exp(value) * (high - low) / 40_000
+        log_z += np.log(mass.sum())
+        a = weighted.draws[name]
+        assert ((a >= low) & (a <= high)).all()
+        for split in (1.0,) if name in ("circle", "cut") else np.quantile(a, [0.2, 0.5, 0.9]):
+            below = float(np.average(a < split, weights=weighted.weights))
+            assert below == pytest.approx(mass[grid < split].sum() / mass.sum(), abs=0.02), name
+    assert result.log_evidence.value == pytest.approx(log_z, abs=0.03)
 
 
 def test_a_circle_is_cut_in_the_middle_of_its_empty_part():
@@ -327,16 +321,16 @@ def test_a_circle_is_cut_in_the_middle_of_its_empty_part():
     assert _middle_of_longest_run(np.eye(10, dtype=bool)[4]) == 4
 
 
-def two_modes():
-    def log_density(t):
-        first = jnp.log(0.8) - 0.5 * jnp.sum((t["x"] - 4) ** 2, -1)
-        return jnp.logaddexp(first, jnp.log(0.2) - 0.5 * jnp.sum((t["x"] + 4) ** 2, -1))
+def two_modes_log_density(t):
+    first = jnp.log(0.8) - 0.5 * jnp.sum((t["x"] - 4) ** 2, -1)
+    return jnp.logaddexp(first, jnp.log(0.2) - 0.5 * jnp.sum((t["x"] + 4) ** 2, -1))
 
-    return Target(log_density, [Parameter("x", shape=(2,), scale=20.0)], vectorized=True)
+
+TWO_MODES = Target(two_modes_log_density, [Parameter("x", shape=(2,), scale=20.0)], vectorized=True)
 
 
 def test_both_modes_with_their_weights():
-    result = learn(two_modes(), seed=1, **{**SMALL, "particles": 500, "steps": 1500})
+    result = learn(TWO_MODES, seed=1, **{**SMALL, "steps": 1500})
     share = float((draws_of(result)[:, 0] < 0).mean())
     assert share == pytest.approx(0.2, abs=0.035)
     assert len(result.health.modes) == 2

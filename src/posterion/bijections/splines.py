@@ -36,6 +36,11 @@ class _Bin(NamedTuple):
     slope_right: Array
 
 
+def _log_slope(raw: Array, smallest: float) -> Array:
+    limit = -float(np.log(smallest))
+    return limit * jnp.tanh(raw / limit)
+
+
 def _find(t: Array, parameters: Array, bins: int, smallest: tuple[float, float], by: int) -> _Bin:
     """The bin in which ``t`` falls by its widths (``by = 0``, forward) or heights (``by = 1``).
 
@@ -60,9 +65,8 @@ def _find(t: Array, parameters: Array, bins: int, smallest: tuple[float, float],
     start = smallest_bin * found.astype(t.dtype) + share * total((number < found)[:, None], weights)
     size = smallest_bin + share * total(here, weights)
     slopes = parameters[:, 2 * bins :]
-    limit = -float(np.log(smallest_slope))
     slope = total(here, jnp.stack([slopes[:, :-1], slopes[:, 1:]], axis=1))
-    slope = jnp.exp(limit * jnp.tanh(slope / limit))
+    slope = jnp.exp(_log_slope(slope, smallest_slope))
     return _Bin(start[:, 0], size[:, 0], start[:, 1], size[:, 1], slope[:, 0], slope[:, 1])
 
 
@@ -162,18 +166,20 @@ class RationalQuadraticSpline(Transformer):
     def parameter_shape(self, n: int) -> tuple[int, ...]:
         return (n, 3 * self.bins + 1)
 
-    def _apply(self, function, x: Array, parameters: Array) -> tuple[Array, Array]:
+    def _apply(self, function, x: Array, parameters: Array, sign: int) -> tuple[Array, Array]:
         lower, upper = self.interval
         inside = jnp.where(x < lower, lower, jnp.where(x > upper, upper, x))
         t = (inside - lower) / (upper - lower)
         y, log_slope = function(t, parameters, self.bins, (self.min_bin, self.min_slope))
-        return lower + (upper - lower) * y + (x - inside) * jnp.exp(log_slope), log_slope
+        outer = jnp.where(x < lower, parameters[:, 2 * self.bins], parameters[:, 3 * self.bins])
+        tail = (x - inside) * jnp.exp(sign * _log_slope(outer, self.min_slope))
+        return lower + (upper - lower) * y + tail, log_slope
 
     def forward(self, z: Array, parameters: Array) -> tuple[Array, Array]:
-        return self._apply(_spline, z, parameters)
+        return self._apply(_spline, z, parameters, 1)
 
     def inverse(self, x: Array, parameters: Array) -> tuple[Array, Array]:
-        return self._apply(_inverse_spline, x, parameters)
+        return self._apply(_inverse_spline, x, parameters, -1)
 
 
 @register("circular_spline")

@@ -60,7 +60,8 @@ def climb(space: SearchSpace, starts: Floats, value: Floats) -> list[Top] | None
     dim = y.shape[1]
     for _ in range(_ROUNDS):
         index = np.flatnonzero(active)
-        if len(index) == 0 or not space.budget.affords(len(index) * (1 + dim + len(_FACTORS))):
+        cost = len(index) * (1 + dim + len(_FACTORS))
+        if cost == 0 or not space.budget.affords(cost, 0.6):
             break
         try:
             score, hessian = _derivatives(space, y[index], len(y))
@@ -105,9 +106,9 @@ def climb_plain(space: SearchSpace, starts: Floats, value: Floats) -> list[Top]:
         for _ in range(_PASSES):
             before, y_before = best, y.copy()
             for i in range(len(y)):
-                if space.budget.affords(400):
+                if space.budget.affords(400, 0.6):
                     y[i], best = _line(space, y, i, best)
-            if best - before < 1.0:
+            if best - before < 1.0 or not space.budget.affords(400, 0.6):
                 break
             y, best = _further(space, y, y - y_before, best)
         tops.append(Top(y, best, None, best))
@@ -133,18 +134,22 @@ def _further(space: SearchSpace, y: Floats, step: Floats, best: float) -> tuple[
 
 def half_widths(space: SearchSpace, y: Floats) -> Floats:
     """How far the log-density falls by 2, to half a decade, along each coordinate (dim,)."""
-    grid = 10.0 ** np.arange(-10, 10.1, 0.5)
     top = float(space.value(y[None])[0])
     widths = np.empty(len(y))
     for i in range(len(y)):
-        unit = max(abs(y[i]), 1.0 if space.kinds[i] != "real" or not space.unscaled[i] else 1e-6)
-        offsets = np.concatenate([-unit * grid[::-1], unit * grid])
-        points = np.repeat(y[None], len(offsets), axis=0)
-        points[:, i] += offsets
-        drop = top - space.value(points)
-        fallen = np.maximum(drop[len(grid) :], drop[: len(grid)][::-1]) >= 2.0
-        widths[i] = unit * grid[np.argmax(fallen)] if fallen.any() else unit * grid[-1]
+        free = space.unscaled[i] and space.kinds[i] == "real"
+        unit = max(abs(y[i]), 1e-6 if free else 1.0)
+        wide = _first_fall(space, y, i, unit * 10.0 ** np.arange(-10, 11, 2), top)
+        widths[i] = _first_fall(space, y, i, wide * 10.0 ** np.arange(-1.5, 0.1, 0.5), top)
     return widths
+
+
+def _first_fall(space: SearchSpace, y: Floats, i: int, steps: Floats, top: float) -> float:
+    """The first of ascending steps to either side that loses 2; the last where none does."""
+    points = np.repeat(y[None], 2 * len(steps), axis=0)
+    points[:, i] += np.concatenate([steps, -steps])
+    fallen = (top - space.value(points)).reshape(2, -1).max(axis=0) >= 2.0
+    return float(steps[np.argmax(fallen)] if fallen.any() else steps[-1])
 
 
 def _derivatives(space: SearchSpace, y: Floats, rows: int) -> tuple[Floats, Floats]:

@@ -50,8 +50,8 @@ def find_scales(target: Target, *, seed: int, calls_limit: int | None = None) ->
     Args:
         target: with a gradient or without.
         seed: integer seed.
-        calls_limit: density calls after which the search ends with what it has; by default
-            100 000 with a gradient and 30 000 without.
+        calls_limit: density calls, a few hundred at least, after which the search ends with what
+            it has; by default 100 000 with a gradient and 30 000 without.
 
     Raises:
         DensityError: the density is finite at no start, or does not fall off along a parameter.
@@ -125,7 +125,7 @@ def _spread_out(
     blocks: list[Floats] = []
     settled = False
     while len(blocks) < _BLOCKS and not settled:
-        if blocks and not space.budget.affords(len(walkers) * _BLOCK):
+        if not space.budget.affords(len(walkers) * _BLOCK):
             break
         kept = []
         for sweep in range(_BLOCK):
@@ -137,8 +137,9 @@ def _spread_out(
         if len(blocks) >= 4 and len(blocks) % 2 == 0:
             early = np.concatenate(blocks[half // 2 : half])
             settled = _steady(_quantiles(early), _quantiles(np.concatenate(blocks[half:])))
-    draws = np.zeros((sum(map(len, blocks[len(blocks) // 2 :])), dim))
-    draws[:, space.unscaled] = np.concatenate(blocks[len(blocks) // 2 :])
+    late = np.concatenate(blocks[len(blocks) // 2 :] or [walkers[:, space.unscaled]])
+    draws = np.zeros((len(late), dim))
+    draws[:, space.unscaled] = late
     return draws, settled
 
 

@@ -25,9 +25,9 @@ class Budget:
     limit: int
     calls: int = 0
 
-    def affords(self, calls: int) -> bool:
-        """Whether so many more calls stay within the limit."""
-        return self.calls + calls <= self.limit
+    def affords(self, calls: int, share: float = 1.0) -> bool:
+        """Whether so many more calls stay within a share of the limit."""
+        return self.calls + calls <= share * self.limit
 
 
 def traced_value(target: Target, frame: Frame, bound: Array, sign: Array, y: Array) -> Array:

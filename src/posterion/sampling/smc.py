@@ -161,6 +161,12 @@ def _next_beta(log_ratio: Array, beta: Array, share: float) -> Array:
     return jnp.where(effective(rest) > share, 1.0, beta + low)
 
 
+def _one_turn(swarm: Swarm, circular: Array) -> Swarm:
+    """The same particles with their circles in (-pi, pi]."""
+    turned = (swarm.u + jnp.pi) % (2 * jnp.pi) - jnp.pi
+    return swarm._replace(u=jnp.where(circular, turned, swarm.u))
+
+
 @partial(jax.jit, static_argnums=(0,), static_argnames=("share",))
 def _stage(target: Target, frame: Frame, swarm: Swarm, beta, step, key, *, share: float):
     """One temperature: the step of beta, resampling and the moves."""
@@ -184,9 +190,7 @@ def _stage(target: Target, frame: Frame, swarm: Swarm, beta, step, key, *, share
         lambda state, key: _sweep(target, frame, state, key), state, jax.random.split(move, _SWEEPS)
     )
     swarm, _, _, step, counts = state
-    swarm = swarm._replace(
-        u=jnp.where(circular, (swarm.u + jnp.pi) % (2 * jnp.pi) - jnp.pi, swarm.u)
-    )
+    swarm = _one_turn(swarm, circular)
     return swarm, new_beta, step, log_mean, variance, counts, rates[-1]
 
 
@@ -198,6 +202,7 @@ def _settle(target: Target, frame: Frame, swarm: Swarm, step, keys):
     (swarm, _, _, step, counts), rates = lax.scan(
         lambda state, key: _sweep(target, frame, state, key), state, keys
     )
+    swarm = _one_turn(swarm, jnp.asarray(frame.circular))
     return swarm, step, counts, rates[-1]
 
 

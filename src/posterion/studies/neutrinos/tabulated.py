@@ -22,9 +22,9 @@ FIGURES_CAPTION = "As in metrics.json. Floor: what perfect draws of this number 
 WORTH = (
     "A draw of the flow is worth ESS/N effective ones by its importance weights, each of which "
     "costs one density call; a draw of a Markov chain is worth one over its autocorrelation "
-    "length. Learning counts scouting and health with it, and compiling in seconds. The walkers of emcee "
-    "start at draws of the posterior and pay nothing for their burn-in; delta_CP is cut for them "
-    "where it is least probable."
+    "length. Learning counts scouting and health with it, and compiling in seconds. The walkers of "
+    "emcee start at draws of the posterior and pay nothing for their burn-in; delta_CP is cut for "
+    "them where it is least probable."
 )
 _ROWS = (
     ("ESS/N", "ess_fraction", ".5f"),
@@ -166,7 +166,7 @@ def releases(every: Mapping[str, Mapping[str, Measured]]) -> Table:
                 [
                     f"{label} {ordering}",
                     *(f"{truth.mean[n]:.5g} ± {truth.sd[n]:.2g}" for n in NAMES),
-                    f"{(measured.draws['sin2_theta23'] > 0.5).mean():.4f}",
+                    f"{measured.upper_octant:.4f}",
                     f"{measured.case.tables.offset:.3f}",
                 ]
             )
@@ -190,11 +190,11 @@ def costs(
                 label,
                 f"{sampler.efficiency:.5f}",
                 f"{measured.chain.autocorrelation.value:.3f}",
-                f"{measured.posterior.health.calls.get('learning', 0):,}",
-                f"{measured.learning_calls:,}",
+                _shown(measured.posterior.health.calls.get("learning", 0), ",d"),
+                _shown(measured.learning_calls, ",d"),
                 f"{measured.learning_seconds:.1f}",
                 f"{sampler.efficiency:.4f}",
-                f"{sampler.efficiency / measured.seconds_per_weight:,.0f}",
+                _shown(sampler.efficiency / measured.seconds_per_weight, ",.0f"),
                 None,
                 None,
             ]
@@ -207,11 +207,11 @@ def costs(
                 f"{chain.effective / chain.count:.5f}",
                 f"{chain.autocorrelation:.1f}",
                 None,
-                f"{chain.warmup_calls:,}",
+                _shown(chain.warmup_calls, ",d"),
                 f"{chain.warmup_seconds:.1f}",
                 f"{chain.effective / chain.calls:.4f}",
-                f"{chain.effective / chain.seconds:,.0f}",
-                *(f"{b:,.0f}" if np.isfinite(b) else "never" for b in beyond),
+                _shown(chain.effective / chain.seconds, ",.0f"),
+                *(_shown(b, ",.0f") if np.isfinite(b) else "never" for b in beyond),
             ]
         )
     heads = [
@@ -287,9 +287,9 @@ def neglect_text(main: Mapping[str, Measured], coupled: bool) -> str:
     return (
         "The target is the sum of three tables: (theta23, the large splitting, delta_CP), "
         "(theta12, the small splitting), and theta13. It neglects what couples theta13 to the "
-        "others: the tables show a correlation of theta13 and theta23 of about -0.16 (normal ordering) and "
-        "-0.21 (inverted) in release 5.3; --theta13-theta23 adds that term. What couples the small "
-        "splitting and theta12 to the others is below 0.07 in chi-squared there."
+        "others: the tables of release 5.3 show a correlation of theta13 and theta23 of about "
+        "-0.16 (normal ordering) and -0.21 (inverted); --theta13-theta23 adds that term. What "
+        "couples the small splitting and theta12 to the others is below 0.07 in chi-squared there."
     )
 
 
@@ -321,4 +321,6 @@ def _ends(ends: np.ndarray, digits: int = 4) -> str:
 def _shown(value: Any, form: str) -> str | None:
     if value is None:
         return None
+    if value == 0:
+        return "0"
     return format(value, form).replace(",", "\N{NO-BREAK SPACE}")
