@@ -247,6 +247,20 @@ def test_frames_go_there_and_back_in_float64():
     np.testing.assert_allclose(back_log_det, -log_det, atol=1e-7)
 
 
+def test_nothing_lies_beyond_the_bounds():
+    """Not even where the map would give a finite value; circles have no beyond."""
+    frame = all_kinds_frame()
+    x, _ = x_and_log_det(frame, np.zeros((8, 6)))
+    x[0, 1], x[1, 1] = -2.1, 5.1  # interval (-2, 5)
+    x[2, 2] = 0.9e-5  # above 1e-5
+    x[3, 3] = 7.1  # below 7
+    x[4, 4] = -0.1  # log
+    x[5, 5], x[6, 5] = -1.0, 9.0  # circle [0, 4)
+    log_det = v_and_log_det(frame, x)[1]
+    assert np.isneginf(log_det[:5]).all()
+    assert np.isfinite(log_det[5:]).all()
+
+
 def test_the_log_determinant_of_a_frame_is_that_of_its_jacobian():
     frame = all_kinds_frame()
     v = 0.5 * RNG.normal(size=(4, 6))

@@ -35,7 +35,8 @@ def _log_normal(u: Array) -> Array:
 
 def _exponential(u: Array) -> Array:
     """The exponential variable ``-log Phi(-u)`` of a normal one, accurate in both tails."""
-    below, above = jnp.minimum(u, 0), jnp.maximum(u, 0)
+    # Not minimum and maximum, whose slopes at 0 are 1/2.
+    below, above = jnp.where(u < 0, u, 0), jnp.where(u < 0, 0, u)
     return jnp.where(u < 0, -jnp.log1p(-ndtr(below)), -log_ndtr(-above))
 
 

@@ -19,10 +19,10 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "softplus": jax.nn.softplus,
     "elu": jax.nn.elu,
 }
+"""The activations by name."""
 
 
-def activation(name: str) -> Callable[[Array], Array]:
-    """The activation function called ``name``; ``SettingError`` lists the known ones."""
+def _function(name: str) -> Callable[[Array], Array]:
     if name not in ACTIVATIONS:
         raise SettingError(f"unknown activation {name!r}; choose one of {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]
@@ -39,6 +39,9 @@ class MLP(eqx.Module):
         activation: name of the activation between layers.
         key: random key of the initial weights (LeCun uniform, zero biases).
         zero_output: start with the last layer at zero, so that the output is zero.
+
+    Raises:
+        SettingError: an activation that is not in `ACTIVATIONS`, or a width below 1.
     """
 
     weights: tuple[Array, ...]
@@ -56,6 +59,9 @@ class MLP(eqx.Module):
         zero_output: bool = False,
     ):
         sizes = (in_size, *hidden, out_size)
+        if in_size < 0 or min(sizes[1:]) < 1:
+            raise SettingError(f"a network's widths must be positive, got {sizes}")
+        _function(activation)
         weights = []
         for i, (rows, columns) in enumerate(zip(sizes[1:], sizes[:-1], strict=True)):
             bound = jnp.sqrt(3.0 / max(columns, 1))
@@ -71,7 +77,7 @@ class MLP(eqx.Module):
 
     def __call__(self, x: Float[Array, "in_size ..."]) -> Float[Array, "out_size ..."]:
         """The network's output at one input, or at a batch of them along a last axis."""
-        function = activation(self.activation)
+        function = _function(self.activation)
         biases = [bias if x.ndim == 1 else bias[:, None] for bias in self.biases]
         for weight, bias in zip(self.weights[:-1], biases[:-1], strict=True):
             x = function(weight @ x + bias)

@@ -14,7 +14,7 @@ from posterion.core.errors import DensityError, SettingError
 from posterion.core.progress import progress
 from posterion.sampling.chain import Chain
 from posterion.sampling.ensemble import scout_plain
-from posterion.sampling.hamiltonian import SAMPLERS, Sampler, Walk, begin, walk
+from posterion.sampling.hamiltonian import SAMPLERS, Walk, begin, walk
 from posterion.sampling.scales import find_scales
 from posterion.sampling.smc import covariance_factor
 from posterion.targets.frame import Frame
@@ -41,7 +41,7 @@ def sample_chain(
     draws: int = 1000,
     warmup: int = 1000,
     chains: int = 4,
-    sampler: Sampler = "nuts",
+    sampler: str = "nuts",
     seed: int = 0,
     start: Mapping[str, Any] | str | None = None,
     frame: Frame | None = None,
@@ -120,7 +120,7 @@ def cross_check(
     draws: int,
     seed: int,
     warmup: int | None = None,
-    sampler: Sampler = "hmc",
+    sampler: str = "hmc",
 ) -> Chain:
     """Short chains from given points, to compare a learned posterior with.
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +23,7 @@ from posterion.core.errors import DensityError, SettingError
 from posterion.targets.frame import Frame
 from posterion.targets.target import Target
 
-Sampler = Literal["nuts", "hmc"]
-SAMPLERS = get_args(Sampler)
+SAMPLERS = ("nuts", "hmc")
 
 _BUFFER = 128
 _WAKE = 0.3
@@ -75,7 +74,7 @@ def walk(
     *,
     draws: int,
     warmup: int,
-    sampler: Sampler = "nuts",
+    sampler: str = "nuts",
     seed: int,
     max_calls: int | None = None,
     max_seconds: float | int | None = None,
@@ -156,6 +155,8 @@ class _Run:
         """Stan's windows; the metric is renewed at the end of each slow one."""
         from blackjax.adaptation.window_adaptation import build_schedule
 
+        if warmup == 0:
+            return
         schedule = np.asarray(build_schedule(warmup)).reshape(-1, 2)
         ends = sorted({*(np.flatnonzero(np.diff(schedule[:, 0])) + 1), warmup} - {0})
         ends = sorted({*ends, *(np.flatnonzero(schedule[:, 1]) + 1)})
@@ -242,15 +243,16 @@ def _join(pieces: list[Records], chains: int, dim: int) -> dict[str, np.ndarray]
     return {name: np.swapaxes(leaf, 0, 1) for name, leaf in whole._asdict().items()}
 
 
-def _averaging(sampler: Sampler):
+def _averaging(sampler: str):
     from blackjax.adaptation.step_size import dual_averaging_adaptation
 
     init, update, final = dual_averaging_adaptation(_ACCEPTANCE[sampler])
-    return (
-        lambda step: jax.tree.map(lambda x: jnp.broadcast_to(x, step.shape), init(step)),
-        update,
-        final,
-    )
+
+    def restart(step: Array) -> Any:
+        begun = jax.tree.map(lambda x: jnp.broadcast_to(x, step.shape), init(step))  # type: ignore
+        return begun._replace(log_step_size_avg=begun.log_step_size)
+
+    return restart, update, final
 
 
 def _density(target: Target, frame: Frame) -> Callable[[Array], Array]:
@@ -294,7 +296,7 @@ def _segment(
     count: Array,
     calls_left: Array,
     *,
-    sampler: Sampler,
+    sampler: str,
 ):
     """Up to ``count`` transitions of every chain, one compiled loop for warmup and draws."""
     from blackjax.mcmc import hmc, nuts

@@ -84,7 +84,11 @@ class Frame(eqx.Module):
         return x
 
     def to_v(self, x: Array) -> tuple[Array, Array]:
-        """Coordinates ``v`` and ``log|det dv/dx|`` of a batch of physical points; inside x64."""
+        """Coordinates ``v`` and ``log|det dv/dx|`` of a batch of physical points; inside x64.
+
+        Beyond the bounds the latter is -inf: nothing lies there.
+        """
+        outside = self._outside(x)
         x = self._wrap(x.astype(jnp.float64), list(self.support.a))
         u, log_det = jax.vmap(self.support.inverse_and_log_det)(x)
         centred = u - self.whitening.location
@@ -94,4 +98,19 @@ class Frame(eqx.Module):
         v = lax.linalg.triangular_solve(
             self.whitening.lower, centred.T, left_side=True, lower=True
         ).T
-        return v, log_det - jnp.sum(jnp.log(jnp.diagonal(self.whitening.lower)))
+        log_det = log_det - jnp.sum(jnp.log(jnp.diagonal(self.whitening.lower)))
+        return v, jnp.where(outside, -jnp.inf, log_det)
+
+    def _outside(self, x: Array) -> Array:
+        """Which points of a batch lie beyond a bound by more than their rounding, ``(n,)``."""
+        kinds = np.array(self.support.kinds)
+        interval = (kinds == "interval") & np.array([origin is None for origin in self.origins])
+        a, b = self.support.a, self.support.b
+        lower = jnp.where(interval | (kinds == "above"), a, -jnp.inf)
+        lower = jnp.where(kinds == "log", 0.0, lower)
+        upper = jnp.where(interval, b, jnp.where(kinds == "below", a, jnp.inf))
+        slack = 2 * jnp.finfo(x.dtype).eps
+        x = x.astype(jnp.float64)
+        below = x < lower - slack * jnp.abs(jnp.where(jnp.isfinite(lower), lower, 0.0))
+        above = x > upper + slack * jnp.abs(jnp.where(jnp.isfinite(upper), upper, 0.0))
+        return jnp.any(below | above, axis=1)

@@ -217,8 +217,7 @@ class Posterior(Result):
         count = int(np.prod(shape)) if shape else 1
         v = self.flow.sample(key, (count,))
         with jax.enable_x64(True):
-            x = self.frame.to_x(v)[0].astype(jnp.float32)
-        return x.reshape(*shape, self.dim)
+            return self.frame.to_x(v)[0].reshape(*shape, self.dim)
 
     def _log_prob_flat(self, x: Array) -> Array:
         """Log-density of coordinates ``(n, dim)`` in JAX."""

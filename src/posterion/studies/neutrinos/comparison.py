@@ -12,9 +12,9 @@ import numpy as np
 from posterion.core.errors import MissingExtraError
 from posterion.core.progress import progress
 from posterion.diagnostics import integrated_time
-from posterion.reports import Layer, Sampler
+from posterion.reports import Sampler
+from posterion.sampling import sample_chain
 from posterion.studies.neutrinos.learning import Case
-from posterion.targets.target import unflatten_theta
 from posterion.training import Posterior
 
 _CHAINS, _WALKERS = 4, 64
@@ -65,41 +65,19 @@ class Chain:
             learning_seconds=self.warmup_seconds,
         )
 
-    def layer(self, parameters: Any) -> Layer:
-        """For pictures."""
-        flat = {name: x.reshape(-1) for name, x in self.draws.items()}
-        return Layer.of_draws(flat, parameters, label=self.label)
-
 
 def run_nuts(case: Case, posterior: Posterior, *, transitions: int, seed: int) -> Chain:
     """NUTS in the coordinates of the flow's frame, started at dispersed points of it."""
-    from posterion.sampling.hamiltonian import walk
-
-    starts = np.random.default_rng([seed, 41]).normal(size=(_CHAINS, posterior.dim))
-    warmup = max(transitions // 2, 50)
-    total = transitions + warmup
     began = time.perf_counter()
-    marks: list[tuple[int, float]] = []
-    with progress(f"NUTS on {case.target.name}", total=total) as bar:
-
-        def wake(done: int, calls: int) -> None:
-            marks.append((done, time.perf_counter()))
-            bar.update(completed=done, calls=calls)
-
-        found = walk(
-            case.target,
-            posterior.frame,
-            starts,
-            draws=transitions,
-            warmup=warmup,
-            seed=seed,
-            on_wake=wake,
-        )
-    ended = time.perf_counter()
-    warm = next((when for done, when in marks if done >= warmup), began)
-    x = _positions(posterior, found.v)
-    draws = unflatten_theta(posterior.parameters, x)
-    return Chain("NUTS", draws, found.calls, ended - warm, found.warmup_calls, warm - began)
+    some: Any = {"chains": _CHAINS, "frame": posterior.frame, "seed": seed}
+    sample_chain(case.target, draws=8, warmup=8, quiet=True, **some)  # compiles
+    compiling = time.perf_counter() - began
+    warmup = max(transitions // 2, 50)
+    found = sample_chain(case.target, draws=transitions, warmup=warmup, **some)
+    before = found.warmup_calls + found.scouting_calls
+    seconds = found.seconds * found.calls / (found.calls + before)
+    later = compiling + found.seconds - seconds
+    return Chain("NUTS", found.draws, found.calls, seconds, before, later)
 
 
 def run_emcee(
@@ -179,13 +157,6 @@ def run_chains(
     except MissingExtraError as error:
         notes = (f"{error}.",)
     return chains, notes
-
-
-def _positions(posterior: Posterior, v: np.ndarray) -> np.ndarray:
-    from posterion.targets.target import x_of
-
-    chains, steps, dim = v.shape
-    return x_of(posterior.frame, v.reshape(-1, dim)).reshape(chains, steps, dim)
 
 
 def _matrix(draws: Mapping[str, np.ndarray], names: list[str]) -> np.ndarray:
