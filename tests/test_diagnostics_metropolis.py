@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from posterion.core.errors import DensityError, SettingError, ShapeError
+from posterion.core.interchange import arviz
 from posterion.diagnostics import (
     autocorrelation,
     ess_bulk,
@@ -18,7 +19,6 @@ from posterion.diagnostics import (
     integrated_time,
     split_rhat,
 )
-from posterion.diagnostics.autocorrelation import _arviz
 
 
 def two_weights(n: int, seed: int) -> tuple[np.ndarray, float, float]:
@@ -173,8 +173,8 @@ def test_rank_statistics_by_component() -> None:
     assert r.shape == (2, 3)
     assert (r.ravel()[:-1] < 1.02).all()
     assert r[1, 2] > 1.2
-    assert split_rhat(x[..., 0, 0]) == pytest.approx(float(_arviz().rhat(x[..., 0, 0])))
-    assert ess_bulk(x)[0, 1] == pytest.approx(float(_arviz().ess(x[..., 0, 1])))
-    assert ess_tail(x)[0, 1] == pytest.approx(float(_arviz().ess(x[..., 0, 1], method="tail")))
+    assert split_rhat(x[..., 0, 0]) == pytest.approx(float(arviz().rhat(x[..., 0, 0])))
+    assert ess_bulk(x)[0, 1] == pytest.approx(float(arviz().ess(x[..., 0, 1])))
+    assert ess_tail(x)[0, 1] == pytest.approx(float(arviz().ess(x[..., 0, 1], method="tail")))
     assert ess_bulk(x)[1, 2] < 50 < 1000 < ess_bulk(x)[0, 0]
     assert ess_tail(x)[0, 0] != ess_bulk(x)[0, 0]

@@ -11,6 +11,7 @@ from scipy.special import logsumexp
 
 from posterion.core.errors import DensityError, SettingError, ShapeError
 from posterion.core.estimate import Estimate
+from posterion.core.interchange import arviz
 from posterion.diagnostics import (
     NonFinite,
     clean_log_weights,
@@ -29,7 +30,6 @@ from posterion.diagnostics import (
     reverse_kl,
     weigh,
 )
-from posterion.diagnostics.autocorrelation import _arviz
 
 LOG_Z = 2.5  # of the unnormalised N(0, 1)
 
@@ -148,7 +148,7 @@ def test_psis_is_that_of_arviz(n: int, kind: str) -> None:
     }[kind]()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        theirs, k = _arviz().psislw(x, normalize=False)
+        theirs, k = arviz().psislw(x, normalize=False)
     ours = psis(x)
     assert ours.k_hat == pytest.approx(float(k), abs=1e-6)
     np.testing.assert_allclose(ours.log_weights, theirs, atol=1e-7)

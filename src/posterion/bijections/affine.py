@@ -119,21 +119,28 @@ class Linear(Bijection):
         lower = jnp.tril(self.lower, -1) + jnp.eye(self.lower.shape[0], dtype=self.lower.dtype)
         return lower, jnp.triu(self.upper, 1) + jnp.diag(jnp.exp(self.log_diagonal))
 
+    def inverse_triangles(self) -> tuple[Array, Array]:
+        """Inverses of ``L`` and ``U``: once for a batch, whose solves are ten times as slow."""
+        lower, upper = self.triangles()
+        eye = jnp.eye(lower.shape[0], dtype=lower.dtype)
+        return (
+            solve_triangular(lower, eye, lower=True, unit_diagonal=True),
+            solve_triangular(upper, eye),
+        )
+
     def forward_and_log_det(self, z: Array, context: Array | None = None) -> tuple[Array, Array]:
         lower, upper = self.triangles()
         x = lower @ (upper @ z) + across(self.shift, z)
         return x, constant(jnp.sum(self.log_diagonal), z)
 
     def inverse_and_log_det(self, x: Array, context: Array | None = None) -> tuple[Array, Array]:
-        lower, upper = self.triangles()
-        y = solve_triangular(lower, x - across(self.shift, x), lower=True, unit_diagonal=True)
-        return solve_triangular(upper, y), constant(-jnp.sum(self.log_diagonal), x)
+        lower, upper = self.inverse_triangles()
+        z = upper @ (lower @ (x - across(self.shift, x)))
+        return z, constant(-jnp.sum(self.log_diagonal), x)
 
     def forward_and_score(
         self, z: Array, score: Array, context: Array | None = None
     ) -> tuple[Array, Array, Array]:
         x, log_det = self.forward_and_log_det(z)
-        lower, upper = self.triangles()
-        score = solve_triangular(upper, score, trans=1)
-        score = solve_triangular(lower, score, trans=1, lower=True, unit_diagonal=True)
-        return x, log_det, lax.stop_gradient(score)
+        lower, upper = self.inverse_triangles()
+        return x, log_det, lax.stop_gradient(lower.T @ (upper.T @ score))
