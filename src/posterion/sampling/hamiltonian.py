@@ -226,7 +226,7 @@ def pooled_covariance(v: np.ndarray, frame: Frame, before: np.ndarray) -> np.nda
     if still.any():
         covariance[still, :] = covariance[:, still] = 0.0
         diagonal[still] = np.diag(before)[still]
-    shrink = dim / (dim + chains * n / 10)
+    shrink = (dim / (dim + chains * n)) ** 2
     return (1 - shrink) * covariance + np.diag(shrink * diagonal + (1 - shrink) * still * diagonal)
 
 

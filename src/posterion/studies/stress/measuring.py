@@ -79,7 +79,7 @@ class Measured:
         return {f"{self.known.name}.{name}": figure for name, figure in found.items()}
 
 
-def exact_ess(posterior: Posterior, known: KnownTarget, *, draws: int, seed: int) -> ExactSampleEss:
+def exact_ess(posterior: Any, known: KnownTarget, *, draws: int, seed: int) -> ExactSampleEss:
     """ESS/N of the flow at exact draws of the target, with the exact evidence."""
     x = known.draw(np.random.default_rng([seed, 71]), draws)
     log_q = posterior.log_prob(unflatten_theta(posterior.parameters, x))
