@@ -12,6 +12,8 @@ from posterion.studies import Figure, read_metrics
 SMALL = ["--ordering=NO", "--steps=300", "--particles=200", "--draws=2000", "--transitions=60"]
 SMALL += ["--budget=20000"]
 
+SAMPLERS = {"nuts": "NUTS", "emcee": "emcee DE", "emcee_stretch": "emcee stretch"}
+
 
 def measure(seed: int, quick: bool) -> tuple[dict[str, Figure], float]:
     """Figures of the study, and the wall time of the whole process."""
@@ -57,11 +59,11 @@ def _ratios(found: list[dict[str, Figure]]) -> str:
     """Effective draws for each density call and second: the flow over the chains."""
     rows = []
     for ordering in ("NO", "IO"):
-        for kind in ("effective_per_call", "effective_per_second"):
+        for kind in ("effective_draws_per_call", "effective_draws_per_second"):
             cells = []
-            for sampler in ("nuts", "emcee"):
+            for sampler in SAMPLERS:
                 own = [f.get(f"{ordering}.{kind}") for f in found]
-                other = [f.get(f"{sampler}.{ordering}.{kind}") for f in found]
+                other = [f.get(f"{ordering}.{sampler}.{kind}") for f in found]
                 pairs = [(a.value, b.value) for a, b in zip(own, other, strict=True) if a and b]
                 ratio = [a / b for a, b in pairs if b]
                 cells.append(spread(ratio, ".1f") if ratio else "–")
@@ -69,7 +71,7 @@ def _ratios(found: list[dict[str, Figure]]) -> str:
                 rows.append([f"{ordering}, {kind.replace('_', ' ')}", *cells])
     if not rows:
         return ""
-    return "\nRatio of the flow to chains:\n\n" + markdown(("", "NUTS", "emcee"), rows)
+    return "\nRatio of the flow to chains:\n\n" + markdown(("", *SAMPLERS.values()), rows)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,16 @@ import re
 from functools import cache
 from typing import Any
 
+import numpy as np
 from matplotlib.axis import XAxis, YAxis
 from matplotlib.mathtext import MathTextParser
-from matplotlib.ticker import Formatter, MaxNLocator, MultipleLocator
+from matplotlib.ticker import FixedLocator, Formatter, MaxNLocator, MultipleLocator
 
 from posterion.core.columns import Column
 
 __all__ = ["axis_label", "dress_axis", "plain", "scaling", "unit_text"]
 
+_MARGIN = 0.06
 _MINUS = "\N{MINUS SIGN}"
 _LOWERED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 
@@ -79,12 +81,14 @@ def dress_axis(
     *,
     ticks: int = 4,
     label: bool = True,
+    inside: bool = False,
 ) -> None:
     """Set limits, ticks and label of an axis that shows a column.
 
     Numbers below 1e-3 or from 1e5 are divided by a power of ten, which goes to the label; where
     more than seven digits would be needed, so does an offset. Ticks beyond the cut of a circle show
-    the number that they stand for.
+    the number that they stand for. With ``inside`` none stands at the ends, where the panel beside
+    has its own.
     """
     offset, power = scaling(lower, upper)
     (axis.axes.set_xlim if isinstance(axis, XAxis) else axis.axes.set_ylim)(lower, upper)
@@ -101,6 +105,11 @@ def dress_axis(
         steps = MultipleLocator(90) if degrees else MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10])
         axis.set_major_locator(steps)
         axis.set_major_formatter(_Short(offset, power, column, turn))
+    if inside:
+        margin = _MARGIN * (upper - lower)
+        values = np.asarray(axis.get_major_locator().tick_values(lower, upper))
+        kept = values[(values > lower + margin) & (values < upper - margin)]
+        axis.set_major_locator(FixedLocator(kept.tolist()))
     if label:
         axis.set_label_text(axis_label(column, offset=offset, power=power))
 

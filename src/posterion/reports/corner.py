@@ -94,9 +94,13 @@ def corner_plot(
                 pair = (windows[under.name], windows[shown.name])
                 _draw_pair(axes, layers, under, shown, pair, masses)
                 side = windows[shown.name]
-                dress_axis(axes.yaxis, shown, side.lower, side.upper, ticks=5, label=col == 0)
+                dress_axis(
+                    axes.yaxis, shown, side.lower, side.upper, ticks=5, label=col == 0, inside=True
+                )
             base = windows[under.name]
-            dress_axis(axes.xaxis, under, base.lower, base.upper, ticks=5, label=row == d - 1)
+            dress_axis(
+                axes.xaxis, under, base.lower, base.upper, ticks=5, label=row == d - 1, inside=True
+            )
             axes.tick_params("x", labelrotation=45, labelbottom=row == d - 1)
             axes.tick_params("y", labelleft=col == 0 and row > 0)
         for axes in grid.ravel():

@@ -3,9 +3,12 @@
 import time
 from dataclasses import dataclass
 
+import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from posterion.bijections.base import apply_batch
 from posterion.core.errors import DensityError, ShapeError
 from posterion.core.estimate import Estimate
 from posterion.diagnostics import (
@@ -28,15 +31,17 @@ from posterion.diagnostics import (
     split_rhat,
     weigh,
 )
+from posterion.distributions.flow import Flow
 from posterion.sampling.hamiltonian import walk
 from posterion.targets.frame import Frame
-from posterion.targets.target import Target, unflatten_theta, v_and_log_det, x_of
+from posterion.targets.target import Target, unflatten_theta, v_and_log_det, x_and_log_det, x_of
 from posterion.training.posterior import Posterior
-from posterion.training.refresh import refresh
+from posterion.training.refresh import exact_points
 
 Floats = NDArray[np.float64]
 
 _CHAIN_DRAWS = 250
+_HOPELESS = 0.1
 
 
 @dataclass
@@ -75,8 +80,8 @@ def measure(
 ) -> Health:
     """Draws, weighs, asks every witness, and judges.
 
-    The witnesses are the particles of sequential Monte Carlo, moved along the flow, and ``chains``
-    short Hamiltonian chains from as many of the particles (0 for none).
+    The witnesses are the particles of sequential Monte Carlo, moved along the flow and, in copies,
+    past it, and ``chains`` short Hamiltonian chains from as many of the particles (0 for none).
     """
     began = time.perf_counter()
     health_calls = draws
@@ -98,13 +103,11 @@ def measure(
         v, _ = v_and_log_det(posterior.frame, points)
         moved_calls = 0
         if target.has_gradient:
-            v, _, moved_calls = refresh(
-                target, posterior.flow, posterior.frame, v, sweeps=6, seed=seed + 1
-            )
+            v, moved_calls = exact_points(target, posterior.flow, posterior.frame, v, seed=seed)
         moved = x_of(posterior.frame, v)
         ratio = target.evaluate(moved) - _log_q(posterior, moved)
         health_calls += moved_calls + len(moved)
-        independent = len(moved) if target.has_gradient else witness.ancestors
+        independent = len(points) if target.has_gradient else witness.ancestors
         exact = exact_sample_ess(
             ratio, log_evidence=weights.log_evidence, n_effective=max(independent, 2)
         )
@@ -144,6 +147,18 @@ def measure(
             notes=notes,
         )
     )
+
+
+def hopeless(target: Target, flow: Flow, frame: Frame, v: Floats, *, seed: int) -> tuple[bool, int]:
+    """Whether a half-trained flow misses so much that another start serves better; and the calls.
+
+    A flow cut along a crack, as a normal bent to a ring is, never closes it.
+    """
+    points, calls = exact_points(target, flow, frame, v, seed=seed)
+    x, log_det = x_and_log_det(frame, points)
+    log_q = eqx.filter_jit(apply_batch)(flow.log_prob, jnp.asarray(points, jnp.float32))
+    ratio = target.evaluate(x) + log_det - np.asarray(log_q, np.float64)
+    return exact_sample_ess(ratio).fraction.value < _HOPELESS, calls + len(points)
 
 
 def _walk(

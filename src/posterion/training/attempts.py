@@ -49,6 +49,7 @@ class Record:
     seconds: float = 0.0
     compiling: float = 0.0
     skipped: int = 0
+    checking: int = 0
 
     def history(self) -> dict[str, np.ndarray]:
         """Arrays of one entry per segment."""
@@ -139,10 +140,13 @@ def descend(
     seed: int,
     *,
     rate: float,
-    on_segment: Callable[[int, int, Record, Trained], None],
+    on_segment: Callable[[int, int, Record, Trained], bool | None],
     resumed: tuple[int, Mapping[str, np.ndarray]] | None = None,
 ) -> tuple[Flow, str]:
-    """Path gradients in compiled segments, until the steps, the budget or the aim are reached."""
+    """Path gradients in compiled segments, until the steps, the budget or the aim are reached.
+
+    Where ``on_segment`` returns False, this start is given up.
+    """
     params, fixed = trainable(flow)
     state, step = Trained.start(params), 0
     batch = method.batch
@@ -196,9 +200,9 @@ def descend(
                 "seconds": taken,
             }
         )
-        on_segment(step, steps, record, state)
+        go_on = on_segment(step, steps, record, state)
         content = content + 1 if ess >= method.target_ess else 0
-        if content >= 3 and step >= steps // 4:
+        if go_on is False or (content >= 3 and step >= steps // 4):
             break
         if limits.deadline is not None and len(timings) >= 2:
             left = limits.deadline - time.perf_counter()

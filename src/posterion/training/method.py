@@ -43,7 +43,7 @@ class Method:
     whiten: bool = True
     particles: int = 2048
     pretrain: int = 1000
-    steps: int = 9000
+    steps: int = 12000
     batch: int = 128
     rate: float | int = 2e-3
     widened: float | int = 0.5

@@ -1,4 +1,4 @@
-"""Particles moved along the flow: exact points of the posterior, wherever the flow reaches."""
+"""Particles moved: exact points of the posterior, along the flow and across its cracks."""
 
 from functools import partial
 
@@ -9,21 +9,37 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from posterion.bijections.base import apply_batch
+from posterion.bijections.base import Bijection, apply_batch
 from posterion.distributions.flow import Flow
 from posterion.targets.frame import Frame
 from posterion.targets.target import Target
 
 _LEAPFROGS = 3
+_COPIES = 3
+_ONE_SCALE, _ALL_SCALES = -1.6, -5.0
 
 
 @partial(eqx.filter_jit)
-def _sweeps(target: Target, flow: Flow, frame: Frame, v: Array, keys: Array, step: Array):
-    """Hamiltonian Monte Carlo on the target in the base space of the flow."""
-    z, _ = apply_batch(flow.bijection.inverse_and_log_det, v)
+def _sweeps(
+    target: Target,
+    bijection: Bijection | None,
+    frame: Frame,
+    v: Array,
+    keys: Array,
+    step: Array,
+    least: Array,
+):
+    """Hamiltonian Monte Carlo on the target in the base space of a bijection, or as it is.
+
+    Each particle's step is drawn anew: ``step`` times ``exp`` of a number between ``least`` and
+    0.2.
+    """
+    z = v if bijection is None else apply_batch(bijection.inverse_and_log_det, v)[0]
 
     def forward(z):
-        return apply_batch(flow.bijection.forward_and_log_det, z)
+        if bijection is None:
+            return z, jnp.zeros(len(z), z.dtype)
+        return apply_batch(bijection.forward_and_log_det, z)
 
     def value_and_score(z):
         (x, log_det), pull = jax.vjp(forward, z)
@@ -38,7 +54,7 @@ def _sweeps(target: Target, flow: Flow, frame: Frame, v: Array, keys: Array, ste
         (z, x, value, score), step = carry
         kick, spread, accept = jax.random.split(key, 3)
         momentum = jax.random.normal(kick, z.shape)
-        epsilon = step * jnp.exp(jax.random.uniform(spread, (len(z), 1), minval=-1.6, maxval=0.2))
+        epsilon = step * jnp.exp(jax.random.uniform(spread, (len(z), 1), minval=least, maxval=0.2))
 
         def leap(_, state):
             (z, x, value, score), momentum = state
@@ -62,8 +78,7 @@ def _sweeps(target: Target, flow: Flow, frame: Frame, v: Array, keys: Array, ste
     x, value, score = value_and_score(z)
     start = ((z, jnp.where(jnp.isfinite(x), x, v), value, score), step)
     ((_, x, value, _), _), rates = lax.scan(sweep, start, keys)
-    back = jnp.linalg.norm(x - v, axis=1)
-    return x, value, rates, back
+    return x, value, rates
 
 
 def refresh(
@@ -75,10 +90,46 @@ def refresh(
         The particles, the acceptance of the last sweep and the density calls. Particles where the
         flow's inverse is not finite stay where they are.
     """
+    return _moved(target, flow.bijection, frame, v, sweeps, seed, _ONE_SCALE)
+
+
+def disperse(
+    target: Target, frame: Frame, v: np.ndarray, *, sweeps: int, seed: int
+) -> tuple[np.ndarray, float, int]:
+    """Moves particles of the target past the flow, with steps of all sizes.
+
+    Where the flow has a crack, which it cannot move anything across, its own `refresh` hardly comes
+    there either.
+
+    Returns:
+        As for `refresh`.
+    """
+    return _moved(target, None, frame, v, sweeps, seed, _ALL_SCALES)
+
+
+def exact_points(
+    target: Target, flow: Flow, frame: Frame, v: np.ndarray, *, seed: int
+) -> tuple[np.ndarray, int]:
+    """Particles moved along the flow, followed by copies of them moved past it; and the calls."""
+    along, _, calls = refresh(target, flow, frame, v, sweeps=6, seed=seed + 1)
+    copies = np.tile(v, (_COPIES, 1))
+    past, _, more = disperse(target, frame, copies, sweeps=4, seed=seed + 2)
+    return np.concatenate([along, past]), calls + more
+
+
+def _moved(
+    target: Target,
+    bijection: Bijection | None,
+    frame: Frame,
+    v: np.ndarray,
+    sweeps: int,
+    seed: int,
+    least: float,
+) -> tuple[np.ndarray, float, int]:
     keys = jax.random.split(jax.random.key(seed), sweeps)
-    x, value, rates, _ = _sweeps(
-        target, flow, frame, jnp.asarray(v, jnp.float32), keys, jnp.asarray(0.5)
-    )
+    step = jnp.asarray(0.5)
+    points = jnp.asarray(v, jnp.float32)
+    x, value, rates = _sweeps(target, bijection, frame, points, keys, step, jnp.asarray(least))
     x, value = np.asarray(x, np.float64), np.asarray(value)
     good = np.isfinite(x).all(1) & np.isfinite(value)
     calls = len(v) * (sweeps * _LEAPFROGS + 1)

@@ -14,22 +14,24 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import numpy as np
 
 from posterion.core.errors import CheckpointError, InterruptedLearning, SettingError
 from posterion.core.estimate import Estimate
 from posterion.core.progress import Progress, progress
 from posterion.core.versions import versions
-from posterion.diagnostics import Findings, assess
-from posterion.diagnostics.verdict import EXACT_ESS, FLOW_ESS
+from posterion.diagnostics import Findings, Thresholds, assess
+from posterion.diagnostics.verdict import EXACT_ESS, EXACT_K_HAT, FLOW_ESS
 from posterion.diagnostics.weights import NonFinite
 from posterion.distributions.flow import Flow
-from posterion.optimisation import Checkpoint, Trained, leaves_of, restore
+from posterion.optimisation import Checkpoint, Trained, leaves_of, restore, trainable
 from posterion.sampling.smc import Scouted
 from posterion.targets.plain import usable_cores
 from posterion.targets.target import Target, x_of
-from posterion.training.assessment import Witness, measure
+from posterion.training.assessment import Witness, hopeless, measure
 from posterion.training.attempts import (
+    SEGMENT,
     Limits,
     Record,
     descend,
@@ -54,6 +56,8 @@ CITATIONS = (
     "jax2018",
     "kidger2021",
 )
+_EARLY = 3
+_TAIL = Thresholds().exact_k_hat_warning
 _SAVE_EVERY = 2.0
 _NOTHING: Mapping[str, Any] = {}
 
@@ -159,7 +163,7 @@ class _Run:
         kinds = self._kinds(ground, start)
         number = int(self.note.get("attempt", 0))
         while number < len(kinds) and not self.note.get("content", False):
-            flow, stop = self._attempt(number, kinds[number], ground, bar, start, best)
+            flow, stop = self._attempt(number, kinds, ground, bar, start, best)
             bar.update(description=f"checking {self.target.name}")
             posterior = self._assemble(flow, ground, witness, stop)
             score = _score(posterior)
@@ -172,7 +176,7 @@ class _Run:
             self.note["attempt"] = number
             self.arrays = {k: v for k, v in self.arrays.items() if not k.startswith("state.")}
             self.note.pop("step", None)
-            self.note["content"] = posterior.status.ok or stop == "budget"
+            self.note["content"] = _content(posterior) or stop == "budget"
             self._mark()
             self._save(force=True)
         if best is None:
@@ -247,22 +251,37 @@ class _Run:
         return flow
 
     def _attempt(
-        self, number: int, kind: str, ground: Ground, bar: Progress, start: Posterior | None, best
+        self,
+        number: int,
+        kinds: list[str],
+        ground: Ground,
+        bar: Progress,
+        start: Posterior | None,
+        best: Any,
     ) -> tuple[Flow, str]:
+        kind = kinds[number]
         bar.update(description=f"learning {self.target.name}", completed=0, total=1)
         flow = self._start(kind, ground, start, best)
 
         def on_segment(
             step: int, steps: int, record: Record, state: Trained, met: Mapping[str, Any] = _NOTHING
-        ) -> None:
+        ) -> bool | None:
             row = record.rows[-1]
             bar.update(
                 completed=step, total=steps, loss=row["loss"], ess=row["ess"], calls=record.calls
             )
             self.arrays |= {**leaves_of(state, "state"), **met}
             self.note["step"] = step
+            early = step == steps // _EARLY // SEGMENT * SEGMENT
+            if early and number + 1 < len(kinds) and kinds[number + 1] == "mixture":
+                model = eqx.combine(state.params, trainable(flow)[1])
+                lost, calls = hopeless(self.target, model, ground.frame, ground.v, seed=seed)
+                record.checking += calls
+                if lost:
+                    return False
             self._mark()
             self._save()
+            return None
 
         seed = self.seed + 7919 * (number + 1)
         given = (self.target, ground, self.method, self.limits, self.record, seed)
@@ -322,7 +341,11 @@ class _Run:
             witness,
             draws=self.method.check_draws,
             seed=self.seed + 104_729,
-            calls={"scouting": ground.calls, "learning": record.calls},
+            calls={
+                "scouting": ground.calls,
+                "learning": record.calls,
+                "health": record.checking,
+            },
             seconds={
                 "scouting": self.scouting,
                 "learning": record.seconds,
@@ -351,11 +374,20 @@ class _Run:
         self.saved = now
 
 
+def _content(posterior: Posterior) -> bool:
+    """Whether nothing is left to try for: the status is fine, and no tail is in doubt."""
+    tail = posterior.health.check(EXACT_K_HAT)
+    return posterior.status.ok and (tail is None or tail.verdict == "good")
+
+
 def _score(posterior: Posterior) -> float:
-    """What is compared between attempts: the smaller of the two ESS fractions."""
-    checks = [posterior.health.check(name) for name in (FLOW_ESS, EXACT_ESS)]
+    """What is compared between attempts: the smaller ESS fraction, less for a heavy tail."""
+    health = posterior.health
+    checks = [health.check(name) for name in (FLOW_ESS, EXACT_ESS)]
     values = [check.value for check in checks if check is not None]
-    return min((v if np.isfinite(v) else 0.0 for v in values), default=0.0)
+    least = min((v if np.isfinite(v) else 0.0 for v in values), default=0.0)
+    tail = health.check(EXACT_K_HAT)
+    return least - (max(0.0, min(tail.value, 2.0) - _TAIL) if tail is not None else 0.0)
 
 
 def _plain(method: Method) -> dict[str, Any]:

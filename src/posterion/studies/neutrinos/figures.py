@@ -82,8 +82,12 @@ class Measured:
 
     def divergences(self) -> dict[str, float]:
         """Jensen-Shannon divergence of each parameter's draws to the exact marginal, in nats."""
-        marginals = self.case.truth.marginals
-        return {name: marginals[name].divergence(x, BINS) for name, x in self.draws.items()}
+        return divergences(self.case, self.draws)
+
+    @property
+    def effective_per_second(self) -> float:
+        """Effective draws a second, each with its weight."""
+        return ess_fraction(self.log_weights).value / self.seconds_per_weight
 
     @property
     def learning_calls(self) -> int:
@@ -105,6 +109,12 @@ class Measured:
             seconds_per_draw=self.seconds_per_weight,
             learning_seconds=self.learning_seconds,
         )
+
+
+def divergences(case: Case, draws: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Jensen-Shannon divergence of each parameter's draws to the exact marginal, in nats."""
+    marginals = case.truth.marginals
+    return {name: marginals[name].divergence(x.ravel(), BINS) for name, x in draws.items()}
 
 
 def flow_figures(measured: Measured, seed: int) -> dict[str, Figure]:
@@ -132,6 +142,8 @@ def flow_figures(measured: Measured, seed: int) -> dict[str, Figure]:
             source=SUMS,
         ),
         "draws_per_second": Figure(1 / measured.seconds_per_draw),
+        "effective_draws_per_call": Figure(fraction.value, floor=1.0),
+        "effective_draws_per_second": Figure(measured.effective_per_second),
     }
     calls = (("density_calls", "learning"), ("scouting_calls", "scouting"))
     spent = {k: health.calls.get(v, 0) for k, v in (*calls, ("health_calls", "health"))}
@@ -174,16 +186,29 @@ def ranges_of(case: Case) -> dict[str, tuple[float, float]]:
     return {name: parameter_range(tables, name) for name in NAMES if tables.has(name)}
 
 
-def chain_figures(chain: Chain) -> dict[str, Figure]:
-    """The figures of a Markov chain, without prefix."""
+def chain_figures(chain: Chain, case: Case, seed: int) -> dict[str, Figure]:
+    """The figures of a Markov chain, without prefix; floors are those of its effective draws."""
+    exact, effective = case.truth.upper_octant_probability, chain.effective
+    floor = jensen_shannon_floor_simulated(
+        BINS, max(round(effective), 1), seed=seed, parameters=len(NAMES)
+    )
+    upper = (chain.draws["sin2_theta23"] > 0.5).mean()
     return {
         "draws": Figure(chain.count),
+        "ess_fraction": Figure(effective / chain.count),
+        "autocorrelation": Figure(chain.autocorrelation),
+        "js_max": Figure(
+            max(divergences(case, chain.draws).values()), 0.0, floor=floor.value, source=SUMS
+        ),
+        "upper_octant_probability": Figure(
+            upper, exact, floor=math.sqrt(exact * (1 - exact) / effective), source=SUMS
+        ),
         "density_calls": Figure(chain.calls),
         "warmup_calls": Figure(chain.warmup_calls),
-        "autocorrelation": Figure(chain.autocorrelation),
-        "effective_draws": Figure(chain.effective),
-        "effective_draws_per_call": Figure(chain.effective / chain.calls),
-        "effective_draws_per_second": Figure(chain.effective / chain.seconds),
+        "draws_per_second": Figure(chain.count / chain.seconds),
+        "effective_draws": Figure(effective),
+        "effective_draws_per_call": Figure(effective / chain.calls),
+        "effective_draws_per_second": Figure(effective / chain.seconds),
         "seconds": Figure(chain.seconds),
         "warmup_seconds": Figure(chain.warmup_seconds),
     }

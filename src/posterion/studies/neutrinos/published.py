@@ -55,10 +55,10 @@ PUBLISHED_RANGES: dict[str, dict[str, dict[str, tuple[float, float, float]]]] = 
 PUBLISHED_MIXING: dict[str, np.ndarray] = {
     "5.2": np.array(
         [
-            [[0.803, 0.845], [0.514, 0.578], [np.nan, 0.155]],
+            [[0.803, 0.845], [0.514, 0.578], [0.143, 0.155]],
             [[0.244, 0.498], [0.502, 0.693], [0.632, 0.768]],
             [[0.272, 0.517], [0.473, 0.672], [0.623, 0.761]],
         ]
     )
 }
-"""By release: 3-sigma ranges of |U|, (3, 3, 2), over both orderings; NaN where not known here."""
+"""By release: 3-sigma ranges of |U|, (3, 3, 2), over both orderings."""

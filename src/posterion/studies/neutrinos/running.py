@@ -145,7 +145,7 @@ def _numbers(
             add(f"{ordering}.{name}", figures.flow_figures(run, seed))
         of_chains = chains.get(ordering, {})
         for name, chain in of_chains.items():
-            add(f"{ordering}.{name}", figures.chain_figures(chain))
+            add(f"{ordering}.{name}", figures.chain_figures(chain, measured.case, seed))
         add(ordering, figures.break_even_figures(measured.sampler("flow"), of_chains))
         add(ordering, figures.parameter_figures(measured))
     for label, result in results.items():
