@@ -260,8 +260,8 @@ class Exam:
             yield self.truncated("two-modes")
             yield self.thin_tail("banana")
             return
-        for name in ("banana", "ring", "torus", "four-modes"):
-            yield self.too_few_steps(name, 100)
+        for name, steps in (("banana", 100), ("ring", 100), ("torus", 20), ("four-modes", 100)):
+            yield self.too_few_steps(name, steps)
         for name, mode in (
             ("four-modes", 0),
             ("four-modes", 3),

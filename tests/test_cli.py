@@ -240,7 +240,8 @@ def test_interrupted_learning_says_how_to_go_on(fake, posterion, monkeypatch):
     assert "posterion run fake --set=steps=3 --seed=1 --out=out/fake --resume\n" in err
 
 
-def test_a_real_interrupt_ends_with_130_and_no_traceback(folder):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "batch"])
+def test_a_real_interrupt_ends_with_130_and_no_traceback(folder, number):
     code = (
         "import signal\n"
         "from posterion import cli, studies\n"
@@ -256,10 +257,16 @@ def test_a_real_interrupt_ends_with_130_and_no_traceback(folder):
             if started.exists() or process.poll() is not None:
                 break
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
     assert "posterion run fake --steps 0 --seed=1" in err and "Traceback" not in err
+
+
+def test_more_draws_than_the_disk_holds_are_refused(posterion, file, tmp_path):
+    code, _, err = posterion("sample", file, "-n", "1e20", "-o", tmp_path / "draws.csv")
+    assert code == 2 and "ask for fewer draws" in err
+    assert not list(tmp_path.glob("*draws*"))
 
 
 def test_show_prints_the_card(posterion, file):

@@ -122,6 +122,7 @@ def test_seconds_end_the_learning(learned):
     ("settings", "message"),
     [
         ({"budget": 0}, "budget must be a positive"),
+        ({"seed": -1}, "seed must be a whole number"),
         ({"seconds": -1.0}, "seconds must be positive"),
         ({"resume": True}, "give checkpoint="),
         ({"method": "best"}, "unknown method 'best'"),

@@ -1,7 +1,10 @@
 """The command line: ``posterion studies``, ``run``, ``show``, ``sample``, ``check``."""
 
 import shlex
+import shutil
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -131,6 +134,7 @@ def sample(
         io.table_format(output)
         result = bundles.load_object(file)
         writable_directory(output.parent)
+        _must_fit(output, count * sum(x.size for x in result.sample(1, seed=seed).values()))
         units = {p.name: p.unit for p in result.parameters if p.unit}
         meta = {"file": file.name, "name": result.name, "kind": result.kind, "seed": seed}
         io.write_draws(output, _chunks(result, count, seed), units=units, meta=meta)
@@ -150,7 +154,10 @@ def check(
     with _messages("interrupted"):
         name = study or bundles.read_card(file)["provenance"].get("study")
         if not isinstance(name, str):
-            raise SettingError(f"{file} names no study that holds its density; give --study NAME")
+            raise SettingError(
+                f"{file} names no study that holds its density: give --study NAME, or, for a "
+                f"density of your own, learn it again in Python and read print(result)"
+            )
         found = studies.find_study(name)
         if found.check is None:
             raise SettingError(f"the study {name!r} has no density to check against")
@@ -163,9 +170,21 @@ def check(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; leaves by SystemExit: 0 done, 1 failed, 2 misused, 130 interrupted.
 
+    A batch system's SIGTERM ends it as Ctrl-C does: checkpoints are written, halves removed.
+
     Args:
         arguments: without the program's name; by default those of the process.
     """
+    ours = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if ours else None
+    try:
+        _start(arguments)
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _start(arguments: Sequence[str] | None) -> None:
     app(args=sys.argv[1:] if arguments is None else list(arguments), prog_name="posterion")
 
 
@@ -191,6 +210,16 @@ def _count(text: str) -> int:
     return int(number)
 
 
+def _must_fit(output: Path, numbers: int) -> None:
+    """Refuse a table that the disk cannot hold; a number takes 8 bytes, in the mean."""
+    free = shutil.disk_usage(output.parent).free
+    if 8 * numbers > free:
+        raise SettingError(
+            f"{output} would take about {8 * numbers:.1e} bytes, and {free:.1e} are free there; "
+            f"ask for fewer draws"
+        )
+
+
 def _chunks(result: Any, count: int, seed: int) -> Iterator[dict[str, Any]]:
     import numpy as np
 
@@ -201,3 +230,7 @@ def _chunks(result: Any, count: int, seed: int) -> Iterator[dict[str, Any]]:
             size = min(CHUNK, count - start)
             yield result.sample(size, seed=int(derived) if i else seed)
             bar.update(advance=size)
+
+
+if __name__ == "__main__":
+    main()

@@ -28,8 +28,8 @@ class Status(enum.Enum):
 
     converged = (
         "converged",
-        "The flow agrees with the density and with every independent witness asked: use sample() "
-        "as it is, and importance_sample() where the last per mille matters.",
+        "The flow agrees with the density and with every independent witness that may testify: use "
+        "sample() as it is, and importance_sample() where the last per mille matters.",
     )
     unwitnessed = (
         "unwitnessed",

@@ -96,7 +96,11 @@ class Parameter:
         unit = f" [{self.unit}]" if self.unit else ""
         if self.prior is None:
             return f"flat in {self.name}{unit}"
-        return f"{self.name}{unit} ~ {describe_prior(self.prior)}"
+        ends = [f"{self.lower:g}" if self.lower is not None else "-inf"]
+        ends.append(f"{self.upper:g}" if self.upper is not None else "inf")
+        whole = self.periodic or ends == ["-inf", "inf"]
+        cut = "" if whole else f", cut to [{ends[0]}, {ends[1]}], not renormalised"
+        return f"{self.name}{unit} ~ {describe_prior(self.prior)}{cut}"
 
     def _check_prior(self, where: str) -> None:
         if not hasattr(self.prior, "log_prob") or not hasattr(self.prior, "sample"):

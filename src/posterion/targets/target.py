@@ -138,6 +138,8 @@ class Target:
         with jax.enable_x64(True):
             try:
                 out = jax.eval_shape(self._raw, shape)
+            except DensityError:
+                raise
             except _NOT_TRACEABLE as error:
                 return self._fall_back(type(error).__name__)
             except Exception as error:
@@ -199,8 +201,16 @@ class Target:
 
     def _raw(self, x: Array) -> Array:
         if self.vectorized:
-            return jnp.asarray(self.log_density(self.unflatten(x)))
-        return jax.vmap(lambda row: jnp.asarray(self.log_density(self.unflatten(row))))(x)
+            return self._number(self.log_density(self.unflatten(x)))
+        return jax.vmap(lambda row: self._number(self.log_density(self.unflatten(row))))(x)
+
+    def _number(self, value: Any) -> Array:
+        if value is None or isinstance(value, str):
+            raise DensityError(
+                f"the log-density of {self.name!r} must return one real number per point; it "
+                f"returned {value!r}{': is a return missing?' if value is None else ''}"
+            )
+        return jnp.asarray(value)
 
     def log_prior(self, x: Array) -> Array:
         """Sum of the priors' log-densities at coordinates ``(n, dim)``; traced."""

@@ -18,6 +18,7 @@ from posterion.diagnostics import (
     Health,
     Modes,
     NonFinite,
+    Thresholds,
     assess,
     clean_log_weights,
     compare_modes,
@@ -31,6 +32,7 @@ from posterion.diagnostics import (
     split_rhat,
     weigh,
 )
+from posterion.diagnostics.verdict import EXACT_ESS, EXACT_K_HAT, FLOW_ESS
 from posterion.distributions.flow import Flow
 from posterion.sampling.hamiltonian import walk
 from posterion.targets.frame import Frame
@@ -42,6 +44,7 @@ Floats = NDArray[np.float64]
 
 _CHAIN_DRAWS = 250
 _HOPELESS = 0.1
+_TAIL = Thresholds().exact_k_hat_warning
 
 
 @dataclass
@@ -212,3 +215,18 @@ def _distance(
 
 def _log_q(posterior: Posterior, x: Floats) -> Floats:
     return posterior.log_prob(unflatten_theta(posterior.parameters, x))
+
+
+def content_with(health: Health) -> bool:
+    """Whether nothing is left to try for: the status is fine, and no tail is in doubt."""
+    tail = health.check(EXACT_K_HAT)
+    return health.status.ok and (tail is None or tail.verdict == "good")
+
+
+def score_of(health: Health) -> float:
+    """What attempts are compared by: the smaller ESS fraction, less for a heavy tail."""
+    checks = [health.check(name) for name in (FLOW_ESS, EXACT_ESS)]
+    values = [check.value for check in checks if check is not None]
+    least = min((v if np.isfinite(v) else 0.0 for v in values), default=0.0)
+    tail = health.check(EXACT_K_HAT)
+    return least - (max(0.0, min(tail.value, 2.0) - _TAIL) if tail is not None else 0.0)

@@ -15,7 +15,7 @@ from posterion.bijections.base import apply_batch
 from posterion.distributions.families import realnvp
 from posterion.distributions.flow import Flow
 from posterion.distributions.mixture import NormalMixture
-from posterion.optimisation import Trained, restore, run_segment, trainable
+from posterion.optimisation import Guard, Trained, restore, run_segment, trainable
 from posterion.targets.target import Target, x_and_log_det
 from posterion.training.gaussians import by_expectation_maximisation, by_labels
 from posterion.training.method import Method
@@ -140,7 +140,7 @@ def descend(
     seed: int,
     *,
     rate: float,
-    on_segment: Callable[[int, int, Record, Trained], bool | None],
+    on_segment: Callable[..., bool | None],
     resumed: tuple[int, Mapping[str, np.ndarray]] | None = None,
 ) -> tuple[Flow, str]:
     """Path gradients in compiled segments, until the steps, the budget or the aim are reached.
@@ -152,8 +152,10 @@ def descend(
     batch = method.batch
     if limits.calls is not None and limits.calls < 3000 * batch:
         batch = max(32, batch // 2)
+    guard = Guard(state)
     if resumed is not None:
         step, state = resumed[0], restore(state, "state", resumed[1])
+        guard = Guard.restored(state, "state", resumed[1])
     reserve = 0
     if limits.calls is not None and isinstance(flow.base, NormalMixture):
         reserve = min(limits.calls // 10, _SETTLE_ROUNDS * _SETTLE_DRAWS)
@@ -174,7 +176,9 @@ def descend(
         done = number / max(steps, 1)
         ramp = np.clip(done / method.anneal, 0.0, 1.0) if method.anneal > 0 else np.ones(rows)
         schedule = {
-            "rate": jnp.asarray(0.5 * rate * (1 + np.cos(np.pi * done)), jnp.float32),
+            "rate": jnp.asarray(
+                guard.slower * 0.5 * rate * (1 + np.cos(np.pi * done)), jnp.float32
+            ),
             "beta": jnp.asarray(ramp, jnp.float32),
             "spread": jnp.full(rows, method.spread, jnp.float32),
         }
@@ -200,7 +204,8 @@ def descend(
                 "seconds": taken,
             }
         )
-        go_on = on_segment(step, steps, record, state)
+        state = guard.watch(state, ess)
+        go_on = on_segment(step, steps, record, state, guard.leaves("state"))
         content = content + 1 if ess >= method.target_ess else 0
         if go_on is False or (content >= 3 and step >= steps // 4):
             break
@@ -217,7 +222,7 @@ def descend(
         extra = max(0.0, timings[0] - typical)
         record.compiling += extra
         record.seconds += sum(timings) - extra
-    return eqx.combine(state.params, fixed), stop
+    return eqx.combine(guard.last(state).params, fixed), stop
 
 
 def _pooled_ess(log_sum: np.ndarray, log_square: np.ndarray, count: int) -> float:
@@ -294,7 +299,7 @@ def fit_values(
     record: Record,
     seed: int,
     *,
-    on_segment: Callable[..., None],
+    on_segment: Callable[..., Any],
     resumed: tuple[int, Mapping[str, np.ndarray]] | None = None,
     rounds: int = 8,
     fresh: int = 3000,

@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from posterion import bundles
 from posterion.bijections.base import apply_batch
-from posterion.core.errors import DensityError, SettingError
+from posterion.core.errors import BundleError, DensityError, SettingError
 from posterion.core.estimate import Estimate
 from posterion.core.registry import register
 from posterion.core.result import Result
@@ -70,6 +70,13 @@ class WeightedSample:
         """Weights of mean 1, ``(n,)``."""
         w = np.exp(self.log_weights - self.log_weights.max())
         return w / w.mean()
+
+    def __repr__(self) -> str:
+        n, names = len(self.log_weights), ", ".join(self.draws)
+        return (
+            f"WeightedSample({n} draws of {names}; ESS {self.ess:.6g}, log evidence "
+            f"{self.log_evidence})"
+        )
 
 
 @register("posterior")
@@ -233,4 +240,8 @@ def load(path: str | Path) -> Any:
     Raises:
         BundleError: missing, truncated, altered, newer or foreign; the message says which.
     """
-    return bundles.load_object(Path(path))
+    try:
+        file = Path(path)
+    except TypeError as error:
+        raise BundleError(f"load takes the path of a .posterion file, not {path!r}") from error
+    return bundles.load_object(file)

@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 
 _CUT_DENSITY = 0.03
 _BRIDGE = 4.0
+_DEPTH = 2.0
 WORTH_KEEPING = 12.0
 
 
@@ -186,7 +187,11 @@ def _middle_of_longest_run(flags: NDArray[np.bool_]) -> int:
 
 
 def _merge_bridged(target: Target, frame: Frame, found: Scouted, modes: Modes) -> tuple[Modes, int]:
-    """Joins modes between whose nearest particles the density hardly falls."""
+    """Joins modes between whose nearest particles the density hardly falls.
+
+    In many dimensions two particles may come near in the tails of both modes: a bridge there lies
+    deep below what is typical of either.
+    """
     if modes.count == 1:
         return modes, 0
     u = found.u
@@ -195,6 +200,10 @@ def _merge_bridged(target: Target, frame: Frame, found: Scouted, modes: Modes) -
     calls = 0
     share = np.linspace(0, 1, 9)[1:-1, None]
     rng = np.random.default_rng(0)
+    typical = [
+        np.quantile(found.value[labels == i], 0.05) if (labels == i).any() else np.inf
+        for i in range(modes.count)
+    ]
     for i in range(modes.count):
         for j in range(i):
             first, second = u[labels == i], u[labels == j]
@@ -210,7 +219,9 @@ def _merge_bridged(target: Target, frame: Frame, found: Scouted, modes: Modes) -
                 x, log_det = x_and_log_det(frame, path)
                 value = target.evaluate(x) + log_det
                 calls += len(path)
-                if value[1:-1].min() > min(value[0], value[-1]) - _BRIDGE:
+                least = value[1:-1].min()
+                deep = least < min(typical[i], typical[j]) - _DEPTH
+                if least > min(value[0], value[-1]) - _BRIDGE and not deep:
                     group[group == group[i]] = group[j]
                     break
     if len(set(group)) == modes.count:

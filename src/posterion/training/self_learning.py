@@ -21,15 +21,14 @@ from posterion.core.errors import CheckpointError, InterruptedLearning, SettingE
 from posterion.core.estimate import Estimate
 from posterion.core.progress import Progress, progress
 from posterion.core.versions import versions
-from posterion.diagnostics import Findings, Thresholds, assess
-from posterion.diagnostics.verdict import EXACT_ESS, EXACT_K_HAT, FLOW_ESS
+from posterion.diagnostics import Findings, assess
 from posterion.diagnostics.weights import NonFinite
 from posterion.distributions.flow import Flow
 from posterion.optimisation import Checkpoint, Trained, leaves_of, restore, trainable
 from posterion.sampling.smc import Scouted
 from posterion.targets.plain import usable_cores
 from posterion.targets.target import Target, x_of
-from posterion.training.assessment import Witness, hopeless, measure
+from posterion.training.assessment import Witness, content_with, hopeless, measure, score_of
 from posterion.training.attempts import (
     SEGMENT,
     Limits,
@@ -57,7 +56,6 @@ CITATIONS = (
     "kidger2021",
 )
 _EARLY = 3
-_TAIL = Thresholds().exact_k_hat_warning
 _SAVE_EVERY = 2.0
 _NOTHING: Mapping[str, Any] = {}
 
@@ -100,7 +98,7 @@ def learn(
         InterruptedLearning: Ctrl-C; the message says how to resume.
     """
     chosen = make_method(method, changes)
-    _check_limits(budget, seconds, checkpoint, resume)
+    _check_limits(seed, budget, seconds, checkpoint, resume)
     if not target.has_gradient and method == "poster":
         target.require_gradient("the poster's recipe")
     kept = Checkpoint(checkpoint, _identity(target, seed, chosen, budget))
@@ -116,8 +114,14 @@ def learn(
 
 
 def _check_limits(
-    budget: int | None, seconds: float | int | None, checkpoint: str | Path | None, resume: bool
+    seed: int,
+    budget: int | None,
+    seconds: float | int | None,
+    checkpoint: str | Path | None,
+    resume: bool,
 ) -> None:
+    if seed < 0:
+        raise SettingError(f"seed must be a whole number of at least 0, got {seed}")
     if budget is not None and budget < 1:
         raise SettingError(f"budget must be a positive number of density calls, got {budget}")
     if seconds is not None and not seconds > 0:
@@ -166,7 +170,7 @@ class _Run:
             flow, stop = self._attempt(number, kinds, ground, bar, start, best)
             bar.update(description=f"checking {self.target.name}")
             posterior = self._assemble(flow, ground, witness, stop)
-            score = _score(posterior)
+            score = score_of(posterior.health)
             if best is None or score > best[0]:
                 built = best[1] if kinds[number] == "again" and best else kinds[number]
                 best = (score, built, posterior)
@@ -176,7 +180,7 @@ class _Run:
             self.note["attempt"] = number
             self.arrays = {k: v for k, v in self.arrays.items() if not k.startswith("state.")}
             self.note.pop("step", None)
-            self.note["content"] = _content(posterior) or stop == "budget"
+            self.note["content"] = content_with(posterior.health) or stop == "budget"
             self._mark()
             self._save(force=True)
         if best is None:
@@ -372,22 +376,6 @@ class _Run:
             return
         self.kept.save(self.note, self.arrays)
         self.saved = now
-
-
-def _content(posterior: Posterior) -> bool:
-    """Whether nothing is left to try for: the status is fine, and no tail is in doubt."""
-    tail = posterior.health.check(EXACT_K_HAT)
-    return posterior.status.ok and (tail is None or tail.verdict == "good")
-
-
-def _score(posterior: Posterior) -> float:
-    """What is compared between attempts: the smaller ESS fraction, less for a heavy tail."""
-    health = posterior.health
-    checks = [health.check(name) for name in (FLOW_ESS, EXACT_ESS)]
-    values = [check.value for check in checks if check is not None]
-    least = min((v if np.isfinite(v) else 0.0 for v in values), default=0.0)
-    tail = health.check(EXACT_K_HAT)
-    return least - (max(0.0, min(tail.value, 2.0) - _TAIL) if tail is not None else 0.0)
 
 
 def _plain(method: Method) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def _ordering(found: Findings, ordering: str) -> Section:
                 found,
                 f"profiles-{ordering}",
                 f"Delta chi-squared of each parameter, {word} ordering",
-                "-2 log of the marginal density over its maximum, of the draws and exactly, beside "
+                "−2 log of the marginal density over its maximum, of the draws and exactly, beside "
                 "NuFIT's own profile. A profile maximises over the other parameters, a marginal "
                 "averages over them: where the two differ, volume matters.",
             ),
