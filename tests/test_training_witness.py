@@ -1,5 +1,7 @@
 """What looks past the flow: dispersed copies, hopeless starts, bridges between modes, falls."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from posterion.bijections.affine import Affine
 from posterion.bijections.compose import Chain
+from posterion.core.status import Status
 from posterion.diagnostics.modes import find_modes
 from posterion.distributions.bases import Normal
 from posterion.distributions.flow import Flow
@@ -15,9 +18,12 @@ from posterion.sampling.smc import Scouted
 from posterion.studies.stress.targets import known_target
 from posterion.targets import Parameter, Target
 from posterion.targets.frame import Frame
-from posterion.training.assessment import hopeless
+from posterion.training import learn
+from posterion.training.assessment import hopeless, measure
 from posterion.training.refresh import disperse, exact_points
 from posterion.training.scouting import _merge_bridged
+from small_learning import NORMAL as SMALL_TARGET
+from small_learning import SMALL
 
 NORMAL = Target(
     lambda t: -0.5 * jnp.sum(t["x"] ** 2, -1),
@@ -72,6 +78,27 @@ def test_modes_in_ten_dimensions_are_not_joined_by_their_tails():
         modes = find_modes(u, log_density=value, periods=[None] * 10)
         kept.append(_merge_bridged(known.target, frame, found, modes)[0].count)
     assert kept == [2] * 6
+
+
+class Broken(Normal):
+    """A normal that loses every fourth draw."""
+
+    def sample_and_log_prob(self, key, shape=(), context=None):
+        z, log_prob = super().sample_and_log_prob(key, shape, context)
+        lost = jnp.abs(z[..., :1]) > 1.15
+        return jnp.where(lost, jnp.nan, z), log_prob
+
+
+def test_draws_that_are_not_finite_are_counted_and_noted():
+    good = learn(SMALL_TARGET, seed=1, **SMALL)
+    flow = Flow(Broken(2), good.flow.bijection)
+    health = measure(
+        replace(good, flow=flow), SMALL_TARGET, None, draws=2000, seed=1, calls={}, seconds={}
+    )
+    (note,) = [note for note in health.notes if "not finite" in note]
+    assert 300 < int(note.split()[0]) < 700
+    assert not health.status.ok and health.status is not Status.density_not_finite
+    assert health.check("draws where p = 0").value == pytest.approx(0.25, abs=0.06)
 
 
 # Falls --------------------------------------------------------------------------------------

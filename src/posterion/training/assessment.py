@@ -89,6 +89,10 @@ def measure(
     began = time.perf_counter()
     health_calls = draws
     x, _, _, raw = posterior.with_target(target).weigh(draws, seed=seed)
+    lost = np.any(~np.isfinite(x), axis=1)  # the flow's fault, not the density's
+    if lost.any():
+        x, raw = np.where(lost[:, None], 0.0, x), np.where(lost, -np.inf, raw)
+        notes = (*notes, f"{lost.sum()} of {draws} draws of the flow are not finite")
     weights = weigh(raw)
     clean, _ = clean_log_weights(raw)
     periods = [
