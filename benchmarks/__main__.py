@@ -27,8 +27,7 @@ TITLES = {
 _HEAD = """# Results
 
 Written by `python -m benchmarks`; each section by its own module, on the machine and with the
-versions that it names. Seeds are never those used while developing. `python -m benchmarks NAME`
-replaces one section.
+versions that it names. `python -m benchmarks NAME` replaces one section.
 """
 
 

@@ -35,9 +35,9 @@ from posterion.training.attempts import Limits, Record, descend, first_flow, pre
 from posterion.training.checking import find_witness
 from posterion.training.gaussians import by_labels
 
-GOOD_SEEDS = (101, 202, 303, 404, 505)
+GOOD_SEEDS = (1009, 2003, 3001, 4001, 5003)
 GOOD_TARGETS = ("banana", "box-corner", "four-modes", "two-modes", "ring", "torus", "offset")
-BAD_SEED = 606
+BAD_SEED = 6007
 WANTED = 20
 CUT, THIN = 1.5, 0.8
 SMALL: dict[str, Any] = {"steps": 300, "particles": 300, "pretrain": 100, "check_draws": 4000}
@@ -260,8 +260,8 @@ class Exam:
             yield self.truncated("two-modes")
             yield self.thin_tail("banana")
             return
-        for name, steps in (("banana", 100), ("ring", 100), ("torus", 20), ("four-modes", 100)):
-            yield self.too_few_steps(name, steps)
+        for name in ("banana", "ring", "torus", "four-modes"):
+            yield self.too_few_steps(name, 100)
         for name, mode in (
             ("four-modes", 0),
             ("four-modes", 3),

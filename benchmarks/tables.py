@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-SEEDS = (2026, 31415, 777)
-"""Never used while developing."""
+SEEDS = (8128, 11235, 60221)
+"""Never used while developing; a seed that led to a change is replaced."""
 
 ROOT = Path(__file__).resolve().parents[1]
 

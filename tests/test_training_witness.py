@@ -9,6 +9,7 @@ import pytest
 
 from posterion.bijections.affine import Affine
 from posterion.bijections.compose import Chain
+from posterion.core.errors import CheckpointError
 from posterion.core.status import Status
 from posterion.diagnostics.modes import find_modes
 from posterion.distributions.bases import Normal
@@ -136,3 +137,5 @@ def test_a_guard_is_kept_and_restored():
     again = Guard.restored(restore(state(0.0), "state", arrays), "state", arrays)
     assert (again.score, again.low, again.returns) == (0.9, 2, 0)
     assert jax.tree.all(jax.tree.map(np.array_equal, again.best, guard.best))
+    with pytest.raises(CheckpointError, match="start anew"):
+        Guard.restored(state(0.0), "state", leaves_of(state(0.1), "state"))

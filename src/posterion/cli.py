@@ -178,14 +178,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ours = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, signal.default_int_handler) if ours else None
     try:
-        _start(arguments)
+        app(args=sys.argv[1:] if arguments is None else list(arguments), prog_name="posterion")
     finally:
         if ours:
             signal.signal(signal.SIGTERM, before)
-
-
-def _start(arguments: Sequence[str] | None) -> None:
-    app(args=sys.argv[1:] if arguments is None else list(arguments), prog_name="posterion")
 
 
 def _study_help(study: studies.Study) -> str:
@@ -211,7 +207,7 @@ def _count(text: str) -> int:
 
 
 def _must_fit(output: Path, numbers: int) -> None:
-    """Refuse a table that the disk cannot hold; a number takes 8 bytes, in the mean."""
+    """Refuse a table that the disk cannot hold; a number takes about 8 bytes."""
     free = shutil.disk_usage(output.parent).free
     if 8 * numbers > free:
         raise SettingError(

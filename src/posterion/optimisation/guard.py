@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from posterion.core.errors import CheckpointError
 from posterion.optimisation.checkpoint import leaves_of, restore
 from posterion.optimisation.loop import Trained
 
@@ -57,7 +58,14 @@ class Guard:
 
     @classmethod
     def restored(cls, state: Trained, name: str, arrays: Mapping[str, np.ndarray]) -> "Guard":
-        """As it was kept under ``name``; ``state`` gives the structure."""
-        score, low, returns = arrays[f"{name}.watched"]
+        """As it was kept under ``name``; ``state`` gives the structure.
+
+        Raises:
+            CheckpointError: the checkpoint holds none, or one of another structure.
+        """
+        watched = arrays.get(f"{name}.watched")
+        if watched is None:
+            raise CheckpointError(f"the checkpoint lacks the guard of {name}; start anew")
+        score, low, returns = watched
         best = restore(state, f"{name}.best", arrays)
         return cls(best, float(score), int(low), int(returns))
