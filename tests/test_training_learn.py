@@ -189,7 +189,16 @@ def test_interrupted_between_two_attempts_and_after_the_last(tmp_path, monkeypat
             learn(NORMAL, seed=1, checkpoint=path, **settings)
     resumed = learn(NORMAL, seed=1, checkpoint=path, resume=True, **settings)
     np.testing.assert_array_equal(draws_of(resumed), draws_of(whole))
-    assert resumed.health.calls["learning"] == whole.health.calls["learning"]
+    assert resumed.health.calls == whole.health.calls
+
+
+def test_the_cost_is_that_of_all_attempts(tmp_path, monkeypatch):
+    one = learn(NORMAL, seed=1, **SMALL).health
+    monkeypatch.setattr(self_learning, "content_with", lambda health: False)
+    two = learn(NORMAL, seed=1, **{**SMALL, "attempts": 2, "base": "normal"}).health
+    for part in ("learning", "health"):
+        assert two.calls[part] > 1.5 * one.calls[part]
+    assert two.calls["scouting"] == one.calls["scouting"]
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path, monkeypatch):

@@ -74,7 +74,7 @@ def measure(
     draws: int,
     seed: int,
     calls: dict[str, int],
-    seconds: dict[str, float],
+    seconds: dict[str, float | int],
     stop: str = "finished",
     counted: NonFinite | None = None,
     searched: tuple[str, ...] = (),
@@ -85,6 +85,7 @@ def measure(
 
     The witnesses are the particles of sequential Monte Carlo, moved along the flow and, in copies,
     past it, and ``chains`` short Hamiltonian chains from as many of the particles (0 for none).
+    What measuring takes is added to ``calls`` and ``seconds``, under ``health``.
     """
     began = time.perf_counter()
     health_calls = draws
@@ -134,7 +135,7 @@ def measure(
                 health_calls += walk_calls
                 tau = chain.autocorrelation.value
                 distance = _distance(clean, x, walked, cross, tau, periods, seed)
-    seconds = {**seconds, "health": time.perf_counter() - began}
+    taken = time.perf_counter() - began
     return assess(
         Findings(
             name=posterior.name,
@@ -150,7 +151,7 @@ def measure(
             density=counted,
             measure=(*target.measure(), *searched),
             calls={**calls, "health": calls.get("health", 0) + health_calls},
-            seconds=seconds,
+            seconds={**seconds, "health": seconds.get("health", 0) + taken},
             notes=notes,
         )
     )

@@ -50,6 +50,7 @@ class Record:
     compiling: float = 0.0
     skipped: int = 0
     checking: int = 0
+    checking_seconds: float = 0.0
 
     def history(self) -> dict[str, np.ndarray]:
         """Arrays of one entry per segment."""

@@ -170,6 +170,8 @@ class _Run:
             flow, stop = self._attempt(number, kinds, ground, bar, start, best)
             bar.update(description=f"checking {self.target.name}")
             posterior = self._assemble(flow, ground, witness, stop)
+            self.record.checking = posterior.health.calls["health"]
+            self.record.checking_seconds = float(posterior.health.seconds["health"])
             score = score_of(posterior.health)
             if best is None or score > best[0]:
                 built = best[1] if kinds[number] == "again" and best else kinds[number]
@@ -186,7 +188,8 @@ class _Run:
         if best is None:
             raise CheckpointError("the checkpoint holds no attempt; remove it and start anew")
         self.kept.remove()
-        return best[2]
+        health = replace(best[2].health, calls=self._calls(ground), seconds=self._seconds())
+        return replace(best[2], health=health)
 
     def interrupted(self) -> InterruptedLearning:
         """Keeps where the run stands, and says how to go on."""
@@ -278,9 +281,11 @@ class _Run:
             self.note["step"] = step
             early = step == steps // _EARLY // SEGMENT * SEGMENT
             if early and number + 1 < len(kinds) and kinds[number + 1] == "mixture":
+                began = time.perf_counter()
                 model = eqx.combine(state.params, trainable(flow)[1])
                 lost, calls = hopeless(self.target, model, ground.frame, ground.v, seed=seed)
                 record.checking += calls
+                record.checking_seconds += time.perf_counter() - began
                 if lost:
                     return False
             self._mark()
@@ -345,16 +350,8 @@ class _Run:
             witness,
             draws=self.method.check_draws,
             seed=self.seed + 104_729,
-            calls={
-                "scouting": ground.calls,
-                "learning": record.calls,
-                "health": record.checking,
-            },
-            seconds={
-                "scouting": self.scouting,
-                "learning": record.seconds,
-                "compiling": record.compiling,
-            },
+            calls=self._calls(ground),
+            seconds=self._seconds(),
             stop=stop,
             counted=NonFinite(
                 total, found.not_finite + record.not_finite, 0, found.excluded + record.excluded
@@ -365,6 +362,21 @@ class _Run:
         )
         evidence = health.evidence if health.evidence is not None else Estimate(np.nan)
         return replace(blank, health=health, log_evidence=evidence)
+
+    def _calls(self, ground: Ground) -> dict[str, int]:
+        """Of all attempts so far."""
+        record = self.record
+        return {"scouting": ground.calls, "learning": record.calls, "health": record.checking}
+
+    def _seconds(self) -> dict[str, float | int]:
+        """Of all attempts so far."""
+        record = self.record
+        return {
+            "scouting": self.scouting,
+            "learning": record.seconds,
+            "compiling": record.compiling,
+            "health": record.checking_seconds,
+        }
 
     def _mark(self) -> None:
         """What the record says belongs to the arrays at hand: only here, never in between."""
