@@ -1,11 +1,11 @@
 """The health report's exam: 20 good fits, and 20 whose flow or training is sabotaged.
 
-The density is intact in all of them. Good: ESS/N at exact draws of at least 0.9. A sabotaged fit
-counts whatever it reaches; its true ESS/N stands beside it.
+The density is intact in all of them. Good: ESS/N at exact draws of at least 0.9; bad: sabotaged,
+and less than that. A sabotage that does no harm has left a good fit; another is then made in its
+place. All fits are shown, with their true ESS/N.
 """
 
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -35,10 +35,10 @@ from posterion.training.attempts import Limits, Record, descend, first_flow, pre
 from posterion.training.checking import find_witness
 from posterion.training.gaussians import by_labels
 
-GOOD_SEEDS = (1009, 2003, 3001, 4001, 5003)
+GOOD_SEEDS = (1499, 2503, 3511, 4513, 5507)
 GOOD_TARGETS = ("banana", "box-corner", "four-modes", "two-modes", "ring", "torus", "offset")
-BAD_SEED = 6007
-WANTED = 20
+BAD_SEED = 6521
+WANTED, GOOD = 20, 0.9
 CUT, THIN = 1.5, 0.8
 SMALL: dict[str, Any] = {"steps": 300, "particles": 300, "pretrain": 100, "check_draws": 4000}
 
@@ -52,6 +52,11 @@ class Fit:
     seed: int
     health: Health
     true_ess: float
+
+    @property
+    def good(self) -> bool:
+        """Whether it is, by its true ESS/N."""
+        return self.true_ess >= GOOD
 
     @property
     def flagged(self) -> bool:
@@ -144,18 +149,12 @@ class Exam:
         return fit
 
     def good_fits(self) -> Iterator[Fit]:
-        """Of every seed and target in turn; those that are good count until there are enough."""
+        """Of every seed and target in turn."""
         targets = ("banana", "two-modes") if self.quick else GOOD_TARGETS
         seeds = GOOD_SEEDS[:1] if self.quick else GOOD_SEEDS
-        count = 0
         for seed in seeds:
             for name in targets:
-                if count == WANTED:
-                    return
-                known = known_target(name)
-                fit = self._fit("none", known, seed, self.good(name, seed))
-                count += fit.true_ess >= 0.9
-                yield fit
+                yield self._fit("none", known_target(name), seed, self.good(name, seed))
 
     # Sabotage -------------------------------------------------------------------------------
 
@@ -277,6 +276,11 @@ class Exam:
             yield self.truncated(name)
         for name in ("banana", "box-corner", "two-modes"):
             yield self.thin_tail(name)
+        # instead of those that did no harm
+        yield self.too_few_steps("two-modes", 100)
+        for name in ("four-modes", "torus"):
+            yield self.one_layer_lost(name)
+        yield self.frozen_couplings("torus")
 
 
 def told(fit: Fit) -> list[str]:
@@ -292,35 +296,51 @@ def told(fit: Fit) -> list[str]:
     ]
 
 
+def enough(fits: Iterator[Fit], *, good: bool) -> tuple[list[Fit], list[Fit]]:
+    """Fits until the wanted number of them is good (or bad), and the others met on the way."""
+    wanted, others = [], []
+    for fit in fits:
+        (wanted if fit.good == good else others).append(fit)
+        if len(wanted) == WANTED:
+            break
+    return wanted, others
+
+
 def main(quick: bool) -> None:
     """Print the section."""
     exam = Exam(quick)
-    every = list(exam.good_fits())
-    good = [fit for fit in every if fit.true_ess >= 0.9][:WANTED]
-    bad = list(exam.bad_fits())
+    good, poor = enough(exam.good_fits(), good=True)
+    bad, harmless = enough(exam.bad_fits(), good=False)
     alarms = [fit for fit in good if fit.flagged]
     missed = [fit for fit in bad if not fit.flagged]
     print(
-        f"Flagged: {len(bad) - len(missed)} of {len(bad)} sabotaged fits (goal: 19 of 20; "
-        f"{sum(fit.true_ess >= 0.9 for fit in bad)} of them still reach a true ESS/N of 0.9), "
+        f"Flagged: {len(bad) - len(missed)} of {len(bad)} bad fits (goal: 19 of 20), "
         f"{len(alarms)} of {len(good)} good ones (goal: at most 1 of 20). Good: ESS/N at exact "
-        f"draws of at least 0.9, by default settings; {len(every) - len(good)} fits of this exam "
-        f"reached less and do not count (last table).\n"
+        f"draws of at least {GOOD}, by default settings. Bad: sabotaged, and less than that. "
+        f"{len(harmless)} sabotaged fits were good all the same ({told_flags(harmless)}), and "
+        f"{len(poor)} by default settings were not ({told_flags(poor)}); they stand in tables of "
+        f"their own.\n"
     )
     heads = ("sabotage", "target", "seed", "true ESS/N", "verdict", "because")
     print(markdown(heads, [told(fit) for fit in bad]))
     if missed:
-        print("\nSabotaged and not flagged, with all that was measured:\n")
+        print("\nBad and not flagged, with all that was measured:\n")
         for fit in missed:
             print(f"```\n{fit.kind}, {fit.name}, true ESS/N {fit.true_ess:.4f}\n{fit.health}\n```")
-    print("\nGood fits:\n")
-    print(markdown(heads[1:], [told(fit)[1:] for fit in good]))
-    if len(every) > len(good):
-        rest = [fit for fit in every if fit not in good]
-        counts = Counter("flagged" if fit.flagged else "not flagged" for fit in rest)
-        said = ", ".join(f"{n} {k}" for k, n in counts.items())
-        print(f"\nFits below 0.9 that were not sabotaged ({said}):\n")
-        print(markdown(heads[1:], [told(fit)[1:] for fit in rest]))
+    tables = (
+        ("Good fits", good),
+        ("Sabotaged, and good", harmless),
+        ("Not sabotaged, not good", poor),
+    )
+    for title, fits in tables:
+        if fits:
+            print(f"\n{title}:\n")
+            print(markdown(heads, [told(fit) for fit in fits]))
+
+
+def told_flags(fits: list[Fit]) -> str:
+    """How many were flagged."""
+    return f"{sum(fit.flagged for fit in fits)} flagged"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pytest
 
 from posterion.core import registry
 from posterion.core.errors import BundleError, BundleVersionError
-from posterion.core.registry import from_tree, register, register_adapter, to_tree
+from posterion.core.registry import from_tree, register, to_tree
 
 
 @register("test_colour")
@@ -279,26 +279,6 @@ def test_a_name_belongs_to_one_class():
         register("test_interval")(Unregistered)
     with pytest.raises(TypeError, match="no dataclass"):
         register("test_plain")(type("Plain", (), {}))
-
-
-def test_an_adapter_stores_a_class_of_another_package():
-    import numpyro.distributions as dist
-
-    register_adapter(
-        "test_numpyro.Normal",
-        "numpyro.distributions.continuous.Normal",
-        lambda d: {"loc": np.asarray(d.loc), "scale": np.asarray(d.scale)},
-        lambda values: dist.Normal(**values),
-    )
-    after, arrays = through_json({"prior": dist.Normal(1.0, 2.0)})
-    assert isinstance(after["prior"], dist.Normal)
-    assert float(after["prior"].log_prob(0.3)) == float(dist.Normal(1.0, 2.0).log_prob(0.3))
-    assert set(arrays) == {"['prior'].loc", "['prior'].scale"}
-    with pytest.raises(BundleError, match=r"\['prior'\] \(test_numpyro.Normal\)"):
-        from_tree(
-            {"dict": {"prior": {"type": "test_numpyro.Normal", "version": 1, "fields": {"a": 1}}}},
-            {},
-        )
 
 
 def test_a_name_of_a_room_not_yet_imported_is_found(tmp_path, monkeypatch):

@@ -16,8 +16,7 @@ __all__ = ["card_bytes", "card_from_bytes", "describe", "parameter_entry"]
 
 
 def parameter_entry(parameter: Any) -> dict[str, Any]:
-    """The card's entry of a `Parameter` (its attributes; a prior as it prints)."""
-    prior = parameter.prior
+    """The card's entry of a `Parameter` (its attributes; a prior in words)."""
     return {
         "name": parameter.name,
         "shape": list(parameter.shape),
@@ -27,7 +26,7 @@ def parameter_entry(parameter: Any) -> dict[str, Any]:
         "upper": parameter.upper,
         "periodic": parameter.periodic,
         "scale": parameter.scale,
-        "prior": None if prior is None else str(prior),
+        "prior": parameter.prior_in_words,
     }
 
 

@@ -27,9 +27,10 @@ class Box(constraints.Constraint):
 
     def __init__(self, lower: tuple[float, ...], upper: tuple[float, ...]):
         self.lower, self.upper = lower, upper
+        self.lower_bound, self.upper_bound = np.array(lower), np.array(upper)
 
     def __call__(self, x: Any) -> Any:
-        return jnp.all((x >= np.array(self.lower)) & (x <= np.array(self.upper)), axis=-1)
+        return jnp.all((x >= self.lower_bound) & (x <= self.upper_bound), axis=-1)
 
     def feasible_like(self, prototype: Any) -> Any:
         """The middle of the box, or one unit inside its only bound."""
@@ -124,22 +125,27 @@ class PosteriorDistribution(dist.Distribution):
     """
 
     arg_constraints = {}  # noqa: RUF012
-    pytree_aux_fields = ("_result",)
+    pytree_aux_fields = ("result",)
 
     def __init__(self, result: Any, *, validate_args: bool | None = None):
-        self._result = result
+        self.result = result
         dim = len(columns_of(result.parameters))
         super().__init__((), (dim,), validate_args=validate_args)
 
     @property
+    def described(self) -> str:
+        """The distribution in words."""
+        return f"the posterior of {self.result.name!r}"
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Names of the coordinates."""
-        return tuple(column.name for column in columns_of(self._result.parameters))
+        return tuple(column.name for column in columns_of(self.result.parameters))
 
     @property
     def support(self) -> Box:
         """The box between the parameters' bounds."""
-        columns = columns_of(self._result.parameters)
+        columns = columns_of(self.result.parameters)
         lower = tuple(-np.inf if c.lower is None else float(c.lower) for c in columns)
         upper = tuple(np.inf if c.upper is None else float(c.upper) for c in columns)
         return Box(lower, upper)
@@ -147,7 +153,7 @@ class PosteriorDistribution(dist.Distribution):
     def unflatten(self, value: Any) -> dict[str, Any]:
         """Arrays ``(..., *shape)`` by parameter name, of vectors ``(..., dim)``."""
         theta, start = {}, 0
-        for parameter in self._result.parameters:
+        for parameter in self.result.parameters:
             stop = start + len(parameter.columns)
             theta[parameter.name] = value[..., start:stop].reshape(
                 *value.shape[:-1], *parameter.shape
@@ -157,7 +163,7 @@ class PosteriorDistribution(dist.Distribution):
 
     def sample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Any:
         """Draws ``(*sample_shape, dim)``."""
-        return _in_precision(self._result._sample_flat(key, tuple(sample_shape)))
+        return _in_precision(self.result._sample_flat(key, tuple(sample_shape)))
 
     def log_prob(self, value: Any, intermediates: Any = None) -> Any:
         """Normalised log-density of ``(..., dim)``; -inf outside the support."""
@@ -168,7 +174,7 @@ class PosteriorDistribution(dist.Distribution):
         inside = self.support(rows)
         # outside, the flow is asked at a place that it knows: no NaN gets into gradients
         safe = jnp.where(inside[:, None], rows, self.support.feasible_like(rows))
-        found = jnp.where(inside, _log_density(self._result, safe), -jnp.inf)
+        found = jnp.where(inside, _log_density(self.result, safe), -jnp.inf)
         return found.reshape(value.shape[:-1])
 
 

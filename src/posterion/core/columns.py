@@ -51,11 +51,11 @@ def columns_of(parameters: Iterable[Any]) -> tuple[Column, ...]:
     columns = []
     for parameter in parameters:
         lower, upper = _bounds(parameter)
-        for name in parameter.columns:
+        for k, name in enumerate(parameter.columns):
             index = name.removeprefix(parameter.name)
             label = None if parameter.label is None else parameter.label + index
             columns.append(
-                Column(name, parameter.unit, label, lower, upper, bool(parameter.periodic))
+                Column(name, parameter.unit, label, lower[k], upper[k], bool(parameter.periodic))
             )
     return tuple(columns)
 
@@ -123,16 +123,20 @@ def pick(parameters: Iterable[Any], names: str | Iterable[str] | None) -> tuple[
     return tuple(indices)
 
 
-def _bounds(parameter: Any) -> tuple[float | None, float | None]:
+def _bounds(parameter: Any) -> tuple[list[float | None], list[float | None]]:
+    """Lower and upper bounds, one a coordinate."""
     support = getattr(parameter.prior, "support", None)
-    ends: list[float | None] = []
+    ends = []
     for own, side, narrower in (
-        (parameter.lower, "lower_bound", max),
-        (parameter.upper, "upper_bound", min),
+        (parameter.lower, "lower_bound", np.fmax),
+        (parameter.upper, "upper_bound", np.fmin),
     ):
-        bound = getattr(support, side, None)
-        known = [] if own is None else [float(own)]
-        if bound is not None and not parameter.periodic:
-            known += [value for value in [float(np.asarray(bound).min())] if np.isfinite(value)]
-        ends.append(narrower(known) if known else None)
+        bound = None if parameter.periodic else getattr(support, side, None)
+        both = narrower(_number(own), _number(bound))
+        both = np.broadcast_to(both, tuple(parameter.shape)).reshape(-1)
+        ends.append([float(end) if np.isfinite(end) else None for end in both])
     return ends[0], ends[1]
+
+
+def _number(bound: Any) -> np.ndarray:
+    return np.asarray(np.nan if bound is None else bound, np.float64)

@@ -19,13 +19,14 @@ import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import nullcontext, suppress
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
 from posterion.core.errors import BundleError, BundleVersionError
 
-__all__ = ["ROOMS", "from_tree", "register", "register_adapter", "to_tree"]
+__all__ = ["ROOMS", "from_tree", "register", "to_tree"]
 
 ROOMS = (
     "posterion.core",
@@ -62,7 +63,11 @@ _by_class: dict[str, _Entry] = {}
 
 
 def register(
-    name: str, *, version: int = 1, upgrade: Callable[[int, Fields], Fields] | None = None
+    name: str,
+    *,
+    version: int = 1,
+    upgrade: Callable[[int, Fields], Fields] | None = None,
+    kept: Callable[[Any], Any] | None = None,
 ) -> Callable[[C], C]:
     """Register a frozen dataclass, an Equinox module or an enumeration for storage, as decorator.
 
@@ -73,6 +78,7 @@ def register(
         name: what stands in files, for good: choose it like a file format's keyword.
         version: raise it when the fields change their meaning.
         upgrade: turns the fields of an older version into those of this one.
+        kept: gives the object that is stored in an object's stead, of the same class.
 
     Raises:
         TypeError: the class is none of the three kinds.
@@ -96,38 +102,13 @@ def register(
         if issubclass(kind, enum.Enum):
             to_fields, from_fields = _enum_fields, lambda values: kind[values["name"]]
         elif is_dataclass(kind):
-            to_fields, from_fields = _dataclass_fields, lambda values: _rebuild(kind, values)
+            to_fields, from_fields = partial(_dataclass_fields, kept), partial(_rebuild, kind)
         else:
             raise TypeError(f"{cls.__name__} is no dataclass, Equinox module or enumeration")
         _add(_Entry(name, version, to_fields, from_fields, upgrade), _class_key(cls))
         return cls
 
     return decorate
-
-
-def register_adapter(
-    name: str,
-    cls: type | str,
-    to_fields: Callable[[Any], Mapping[str, Any]],
-    from_fields: Callable[[Fields], Any],
-    *,
-    version: int = 1,
-) -> None:
-    """Register a class of another package for storage, by a pair of functions.
-
-    Args:
-        name: what stands in files, such as ``"numpyro.Normal"``.
-        cls: the class, or ``"module.Name"`` where it is defined, so that nothing is imported before
-            it is needed.
-        to_fields: gives the values to store (anything that a tree can hold) by name.
-        from_fields: rebuilds the object from them.
-        version: raise it when the fields change their meaning.
-
-    Raises:
-        ValueError: the name belongs to another class.
-    """
-    key = cls if isinstance(cls, str) else _class_key(cls)
-    _add(_Entry(name, version, to_fields, from_fields, None), key)
 
 
 def to_tree(obj: Any, arrays: MutableMapping[str, np.ndarray], name: str = "") -> Any:
@@ -191,7 +172,8 @@ def _import_modules(room: str) -> None:
             importlib.import_module(module.name)
 
 
-def _dataclass_fields(obj: Any) -> Fields:
+def _dataclass_fields(kept: Callable[[Any], Any] | None, obj: Any) -> Fields:
+    obj = obj if kept is None else kept(obj)
     return {field.name: getattr(obj, field.name) for field in fields(obj)}
 
 

@@ -1,16 +1,23 @@
 """A parameter: its name, shape, unit, label, bounds or prior."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from posterion.core.errors import ParameterError
 from posterion.core.registry import register
+from posterion.targets.kept import KeptPrior, describe_prior, keep
+
+_ENDS = ("lower", "upper")
 
 
-@register("parameter")
+def _with_kept_prior(parameter: "Parameter") -> "Parameter":
+    return replace(parameter, prior=keep(parameter.prior))
+
+
+@register("parameter", kept=_with_kept_prior)
 @dataclass(frozen=True, eq=False)
 class Parameter:
     """One named parameter of a :class:`~posterion.Target`.
@@ -85,6 +92,11 @@ class Parameter:
         return f"{label} [{self.unit}]" if self.unit else label
 
     @property
+    def prior_in_words(self) -> str | None:
+        """The name of the prior's class and its arguments; None where there is no prior."""
+        return None if self.prior is None else describe_prior(self.prior)
+
+    @property
     def columns(self) -> list[str]:
         """Names of the coordinates, ``name[i]`` for a vector."""
         if not self.shape:
@@ -96,11 +108,19 @@ class Parameter:
         unit = f" [{self.unit}]" if self.unit else ""
         if self.prior is None:
             return f"flat in {self.name}{unit}"
-        ends = [f"{self.lower:g}" if self.lower is not None else "-inf"]
-        ends.append(f"{self.upper:g}" if self.upper is not None else "inf")
-        whole = self.periodic or ends == ["-inf", "inf"]
-        cut = "" if whole else f", cut to [{ends[0]}, {ends[1]}], not renormalised"
+        cut = self.cut_by(*(getattr(self.prior.support, f"{e}_bound", None) for e in _ENDS))
         return f"{self.name}{unit} ~ {describe_prior(self.prior)}{cut}"
+
+    def cut_by(self, below: Any, above: Any) -> str:
+        """In words, where the bounds cut a prior that reaches from ``below`` to ``above``."""
+        if self.periodic:
+            return ""
+        low = -np.inf if self.lower is None else self.lower
+        high = np.inf if self.upper is None else self.upper
+        whole = np.all(low <= (-np.inf if below is None else np.asarray(below)))
+        if whole and np.all(high >= (np.inf if above is None else np.asarray(above))):
+            return ""
+        return f", cut to [{low:g}, {high:g}], not renormalised"
 
     def _check_prior(self, where: str) -> None:
         if not hasattr(self.prior, "log_prob") or not hasattr(self.prior, "sample"):
@@ -108,26 +128,22 @@ class Parameter:
                 f"{where}: the prior must be a NumPyro distribution, got "
                 f"{type(self.prior).__name__}"
             )
-        if self.periodic:
-            return
-        import jax
-
-        draws = np.asarray(self.prior.sample(jax.random.key(0), (2000,)))
-        inside = np.ones(draws.shape, bool)
-        if self.lower is not None:
-            inside &= draws >= self.lower
-        if self.upper is not None:
-            inside &= draws <= self.upper
-        if not inside.any():
-            raise ParameterError(
-                f"{where}: none of 2000 draws of the prior {describe_prior(self.prior)} lies in "
-                f"[{self.lower}, {self.upper}]; widen the bounds or change the prior"
-            )
+        if not self.periodic and type(self.prior) is not KeptPrior:
+            must_overlap(where, self.prior, self.lower, self.upper)
 
 
-def describe_prior(prior: Any) -> str:
-    """A prior in words: the name of its class and its arguments."""
-    names = getattr(prior, "arg_constraints", {})
-    values = {name: np.asarray(getattr(prior, name)) for name in names if hasattr(prior, name)}
-    said = ", ".join(f"{k}={v.item():g}" if v.size == 1 else k for k, v in values.items())
-    return f"{type(prior).__name__}({said})"
+def must_overlap(where: str, prior: Any, lower: Any, upper: Any) -> None:
+    """Raises ``ParameterError`` where a prior has no mass between the bounds."""
+    import jax
+
+    draws = np.asarray(prior.sample(jax.random.key(0), (2000,)))
+    inside = np.ones(draws.shape, bool)
+    if lower is not None:
+        inside &= draws >= lower
+    if upper is not None:
+        inside &= draws <= upper
+    if not inside.reshape(len(inside), -1).all(axis=1).any():
+        raise ParameterError(
+            f"{where}: none of 2000 draws of the prior {describe_prior(prior)} lies in "
+            f"[{lower}, {upper}]; widen the bounds or change the prior"
+        )

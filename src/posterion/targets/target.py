@@ -15,7 +15,7 @@ from posterion.core.errors import DensityError, GradientError, ParameterError, T
 from posterion.targets.frame import Frame
 from posterion.targets.parameter import Parameter
 from posterion.targets.plain import Workers, evaluate_here
-from posterion.targets.priors import coordinate_kind
+from posterion.targets.priors import Kind, described, gather, kinds_of
 
 log = logging.getLogger("posterion")
 
@@ -38,6 +38,9 @@ class Target:
             or compiled code works without. It runs in float64.
         parameters: the parameters, in the order of the coordinates. Where one has a prior,
             ``log_density`` excludes it; the prior is added exactly once.
+        prior: of several parameters together. An earlier result: its parameters need not be named
+            again, and stand before the others. Or a dict of names (one, or a tuple) to a NumPyro
+            distribution of that many coordinates, or to an earlier result.
         vectorized: each array has a leading batch axis and the result is ``(n,)``. Two to three
             times as fast on a CPU.
         plain: treat the density as opaque host code, without tracing it; ``None`` finds out.
@@ -58,8 +61,9 @@ class Target:
     def __init__(
         self,
         log_density: Callable[[dict[str, Any]], Any],
-        parameters: Sequence[Parameter],
+        parameters: Sequence[Parameter] = (),
         *,
+        prior: Any = None,
         vectorized: bool = False,
         plain: bool | None = None,
         workers: int = 0,
@@ -67,13 +71,14 @@ class Target:
     ):
         if not callable(log_density):
             raise DensityError(f"log_density must be callable, got {type(log_density).__name__}")
-        self.parameters = tuple(parameters)
+        names = [parameter.name for parameter in parameters]
+        doubled = sorted({n for n in names if names.count(n) > 1})
+        if doubled:
+            raise ParameterError(f"duplicate parameter names: {', '.join(doubled)}; rename them")
+        self.parameters, self.priors = gather(parameters, prior)
         if not self.parameters:
             raise ParameterError("a target needs at least one parameter")
         self.names = tuple(parameter.name for parameter in self.parameters)
-        doubled = sorted({n for n in self.names if self.names.count(n) > 1})
-        if doubled:
-            raise ParameterError(f"duplicate parameter names: {', '.join(doubled)}; rename them")
         self.log_density = log_density
         self.vectorized = vectorized
         self.name = name
@@ -92,8 +97,15 @@ class Target:
         return [column for parameter in self.parameters for column in parameter.columns]
 
     def measure(self) -> list[str]:
-        """What the density and the evidence refer to, a phrase per parameter."""
-        return [parameter.measure() for parameter in self.parameters]
+        """What the density and the evidence refer to, a phrase per parameter or joint prior."""
+        joint = {p.name: prior for prior in self.priors if prior.joint for p in prior.parameters}
+        said = [joint.get(p.name, p).measure() for p in self.parameters]
+        return list(dict.fromkeys(said))
+
+    @property
+    def described_parameters(self) -> tuple[Parameter, ...]:
+        """The parameters as a result keeps them: a prior of several of them in words."""
+        return described(self.parameters, self.priors)
 
     def unflatten(self, x: Any) -> dict[str, Any]:
         """``theta`` of coordinates ``(..., dim)``: arrays ``(..., *shape)`` by name."""
@@ -106,9 +118,9 @@ class Target:
     # Support --------------------------------------------------------------------------------
 
     @cached_property
-    def kinds(self) -> list[tuple[str, float | None, float | None]]:
+    def kinds(self) -> list[Kind]:
         """Kind of support and its two numbers, per coordinate; ``None`` must be scouted."""
-        return [coordinate_kind(p) for p in self.parameters for _ in range(p.size)]
+        return kinds_of(self.parameters, self.priors)
 
     @property
     def unscaled(self) -> np.ndarray:
@@ -214,15 +226,7 @@ class Target:
 
     def log_prior(self, x: Array) -> Array:
         """Sum of the priors' log-densities at coordinates ``(n, dim)``; traced."""
-        total, start = jnp.zeros(x.shape[0], x.dtype), 0
-        for parameter in self.parameters:
-            part = x[:, start : start + parameter.size]
-            start += parameter.size
-            if parameter.prior is not None:
-                part = part.reshape(x.shape[0], *parameter.shape)
-                value = parameter.prior.log_prob(part).reshape(x.shape[0], -1)
-                total = total + jnp.sum(value, axis=1)
-        return total
+        return sum((prior.log_prob(x) for prior in self.priors), jnp.zeros(x.shape[0], x.dtype))
 
     def log_density64(self, x: Array) -> Array:
         """Density and priors at coordinates ``(n, dim)``; traced, inside x64."""
@@ -249,7 +253,7 @@ class Target:
         x = np.asarray(x, np.float64)
         if self.mode == "plain":
             value = self._host(x)
-            if any(p.prior is not None for p in self.parameters):
+            if self.priors:
                 with jax.enable_x64(True):
                     value = value + np.asarray(_log_prior(self, jnp.asarray(x)))
             return value

@@ -129,7 +129,8 @@ def measure(
                 n_witness=witness.ancestors,
             )
         if chains and target.has_gradient:
-            run = _walk(posterior, target, v_and_log_det(posterior.frame, points)[0], chains, seed)
+            starts = v_and_log_det(posterior.frame, points[_far_apart(witness, chains, seed)])[0]
+            run = _walk(posterior, target, starts, seed)
             if run is not None and chain is not None:
                 cross, walked, walk_calls = run
                 health_calls += walk_calls
@@ -169,12 +170,24 @@ def hopeless(target: Target, flow: Flow, frame: Frame, v: Floats, *, seed: int) 
     return exact_sample_ess(ratio).fraction.value < _HOPELESS, calls + len(points)
 
 
+def _far_apart(witness: Witness, count: int, seed: int) -> NDArray[np.intp]:
+    """Particles to start chains from, the modes in turn.
+
+    Chains that all start in one mode and stay there agree with one another, and testify falsely.
+    """
+    order = np.random.default_rng([seed, 41]).permutation(len(witness.x))
+    labels = witness.modes.assign(v_and_log_det(witness.frame, witness.x)[0])[order]
+    turn = np.zeros(len(order))
+    for label in np.unique(labels):
+        turn[labels == label] = np.arange(np.sum(labels == label))
+    return order[np.argsort(turn, kind="stable")[:count]]
+
+
 def _walk(
-    posterior: Posterior, target: Target, v: Floats, chains: int, seed: int
+    posterior: Posterior, target: Target, starts: Floats, seed: int
 ) -> tuple[CrossChains, Floats, int] | None:
-    """Short chains from particles far apart: what they are worth, their draws and their calls."""
-    rng = np.random.default_rng([seed, 41])
-    starts = v[rng.permutation(len(v))[:chains]]
+    """Short chains: what they are worth, their draws and their calls."""
+    chains = len(starts)
     try:
         run = walk(
             target,

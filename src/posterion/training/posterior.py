@@ -79,7 +79,11 @@ class WeightedSample:
         )
 
 
-@register("posterior")
+def _without_target(posterior: "Posterior") -> "Posterior":
+    return replace(posterior, target=None)
+
+
+@register("posterior", kept=_without_target)
 @dataclass(frozen=True, eq=False, repr=False)
 class Posterior(Result):
     """A learned posterior: independent draws, its density, its evidence, and its health.
@@ -201,7 +205,7 @@ class Posterior(Result):
             "history": {k: v.tolist() for k, v in self.history.items()},
             "licence": str(self.provenance.get("licence", "")),
         }
-        bundles.save_object(Path(path), replace(self, target=None), card)
+        bundles.save_object(Path(path), self, card)
 
     def _draw(self, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Coordinates ``(n, dim)`` and log-density of the flow per unit of them, ``(n,)``."""

@@ -320,7 +320,7 @@ class _Run:
         record, found = self.record, ground.scouted
         blank = Posterior(
             name=self.target.name,
-            parameters=self.target.parameters,
+            parameters=self.target.described_parameters,
             flow=flow,
             frame=ground.frame,
             health=assess(Findings(name=self.target.name)),
