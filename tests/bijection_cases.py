@@ -77,6 +77,9 @@ CASES = {
     "permutation": Case(lambda: Permutation(jnp.array([2, 0, 1])), far=1e30),
     "linear": Case(lambda: Linear(DIM), identity=True, far=1e6),
     "whitening": Case(lambda: Whitening(jnp.arange(3.0), jnp.tril(jnp.ones((3, 3)))), far=1e6),
+    "affine coupling, shift first": Case(
+        lambda: coupling(AffineTransformer(None, True), 2), context=2, identity=True
+    ),
     "affine coupling": Case(lambda: coupling(AffineTransformer(), 2), context=2, identity=True),
     "affine coupling, bounded": Case(
         lambda: coupling(AffineTransformer(2.0)), identity=True, far=1e20

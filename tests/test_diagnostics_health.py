@@ -201,7 +201,7 @@ def test_each_finding_alone_is_named() -> None:
             "missing_tail_suspected",
         ),
         "log evidence pull": (
-            replace(GOOD, witness_evidence=Estimate(-1.4, 0.02)),
+            replace(GOOD, witness_evidence=Estimate(-1.4, 0.02), exact=None),
             "missing_tail_suspected",
         ),
         "gap of KL(p||q)": (
@@ -223,6 +223,14 @@ def test_each_finding_alone_is_named() -> None:
     }
     for name, (findings, status) in cases.items():
         assert names(findings) == (Status[status], [name])
+
+
+def test_an_evidence_that_its_own_points_contradict_does_not_condemn():
+    """Sequential Monte Carlo can be wrong too: a lack that none of its points sees is no lack."""
+    health = assess(replace(GOOD, witness_evidence=Estimate(-1.4, 0.02)))
+    check = health.check("log evidence pull")
+    assert check is not None and check.verdict == "warn" and "yet no point" in check.note
+    assert health.status is Status.converged
 
 
 def test_what_is_harmless_does_not_alarm() -> None:

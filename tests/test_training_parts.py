@@ -16,10 +16,12 @@ from posterion.distributions.flow import Flow
 from posterion.distributions.mixture import NormalMixture
 from posterion.targets import Parameter, Target
 from posterion.training import Method, learn
+from posterion.training.assessment import _far_apart
 from posterion.training.attempts import Limits, Record, first_flow, pretrain, settle
 from posterion.training.checking import check_posterior, find_witness
 from posterion.training.gaussians import by_expectation_maximisation, by_labels
 from posterion.training.objectives import mean_log_prob
+from posterion.training.scouting import _whitening
 from small_learning import NORMAL, SMALL
 
 METHOD = Method(layers=2, hidden=(8,), particles=500, pretrain=200, steps=600, batch=64, attempts=1)
@@ -44,8 +46,27 @@ def test_the_scouts_find_both_modes_and_the_evidence(ground):
     found = witness.log_evidence
     assert abs(found.value - np.log(2 * np.pi)) < 5 * found.error < 1.5
     np.testing.assert_allclose(np.abs(witness.modes.centres).shape, (2, 2))
-    np.testing.assert_allclose(ground.v.mean(0), 0, atol=1e-9)  # whitened
-    assert np.cov(ground.v.T) == pytest.approx(np.eye(2), abs=0.05)
+    assert np.cov(ground.v.T) == pytest.approx(np.eye(2), abs=0.05)  # whitened
+
+
+def test_only_what_is_significantly_correlated_is_mixed():
+    """Wide tails correlate by chance (here at 3 per cent); a normal's small widths stay exact."""
+    rng = np.random.default_rng(1)
+    line = np.zeros(3, bool)
+    wide = rng.standard_t(2.2, size=(2000, 3)) * [1.0, 1e3, 1e-3]
+    _, lower = _whitening(wide, line, True)
+    assert (lower == np.diag(np.diag(lower))).all() and (np.diag(lower) > 0).all()
+    mix = np.tril(rng.normal(size=(3, 3))) + 3 * np.eye(3) * [1.0, 1e-3, 1e-4]
+    _, lower = _whitening(rng.normal(size=(20_000, 3)) @ mix.T, line, True)
+    white = np.linalg.solve(lower, mix @ mix.T @ np.linalg.inv(lower).T)
+    np.testing.assert_allclose(white, np.eye(3), atol=0.06)
+
+
+def test_chains_start_in_every_mode_in_turn():
+    _, witness = find_witness(TWO, particles=500, seed=1)
+    starts = _far_apart(witness, 6, seed=1)
+    assert sorted(np.sign(witness.x[starts, 0])) == [-1, -1, -1, 1, 1, 1]
+    assert len(set(starts)) == 6
 
 
 def test_the_starting_base_has_a_normal_for_each_mode(ground):

@@ -46,11 +46,16 @@ class Transformer(eqx.Module):
 class AffineTransformer(Transformer):
     """``x = z exp(s) + t`` (Dinh et al. 1605.08803), ``s`` kept within ``limit`` by a tanh.
 
+    With ``shift_first`` it is ``x = (z + t) exp(s)`` (Kingma and Dhariwal 1807.03039): the shift is
+    in units of the local width, and what it lacks does no more harm where that is small.
+
     Args:
-        limit: bound of ``|s|``; ``None`` leaves it free, as in the paper.
+        limit: bound of ``|s|``; ``None`` leaves it free, as in the papers.
+        shift_first: whether the shift comes before the scale.
     """
 
     limit: float | None = eqx.field(static=True, default=None)
+    shift_first: bool = eqx.field(static=True, default=False)
 
     def parameter_shape(self, n: int) -> tuple[int, ...]:
         return (n, 2)
@@ -62,11 +67,13 @@ class AffineTransformer(Transformer):
 
     def forward(self, z: Array, parameters: Array) -> tuple[Array, Array]:
         s = self.scale(parameters)
-        return z * jnp.exp(s) + parameters[:, 1], s
+        t = parameters[:, 1]
+        return (z + t) * jnp.exp(s) if self.shift_first else z * jnp.exp(s) + t, s
 
     def inverse(self, x: Array, parameters: Array) -> tuple[Array, Array]:
         s = self.scale(parameters)
-        return (x - parameters[:, 1]) * jnp.exp(-s), -s
+        t = parameters[:, 1]
+        return x * jnp.exp(-s) - t if self.shift_first else (x - t) * jnp.exp(-s), -s
 
 
 def wrap(angle: Array) -> Array:

@@ -169,12 +169,14 @@ def _evidence_checks(f: Findings, t: Thresholds) -> list[Check]:
     note = f"difference {difference:+.3g}"
     verdict: Verdict = "good"
     if not (abs(difference) <= t.evidence_difference or abs(pull) <= t.evidence_pull):
-        verdict = "warn" if difference > 0 else "bad"
-        note += (
-            f": {f.witness} may have missed a part"
-            if difference > 0
-            else f": the flow lacks {-math.expm1(difference):.1%} of the probability"
-        )
+        seen = f.exact is None or any(check.verdict == "bad" for check in _exact_checks(f, t))
+        verdict = "bad" if difference < 0 and seen else "warn"
+        if difference > 0:
+            note += f": {f.witness} may have missed a part"
+        elif seen:
+            note += f": the flow lacks {-math.expm1(difference):.1%} of the probability"
+        else:
+            note += f": yet no point of {f.witness} lies where the flow lacks any"
     elif abs(pull) > t.evidence_pull:
         note += ", too small to count"
     return [*checks, Check(EVIDENCE, pull, None, wanted, verdict, note)]

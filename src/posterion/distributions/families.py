@@ -48,6 +48,7 @@ def realnvp(
     hidden: tuple[int, ...] = (64, 64),
     activation: str = "silu",
     scale_limit: float | None = None,
+    shift_first: bool = False,
     circular: tuple[bool, ...] | None = None,
     bins: int = 8,
     base: Distribution | None = None,
@@ -62,6 +63,7 @@ def realnvp(
         hidden: widths of each conditioner.
         activation: its activation.
         scale_limit: bound of a layer's log-scale; ``None`` leaves it free.
+        shift_first: shifts in units of the local width, for scales that vary by much.
         circular: which coordinates are angles on ``[-pi, pi)``; these are moved by circular
             splines (Rezende et al., 2002.02428).
         bins: of the circular splines.
@@ -76,7 +78,7 @@ def realnvp(
     circular = (False,) * dim if circular is None else tuple(bool(flag) for flag in circular)
     if len(circular) != dim:
         raise ShapeError(f"circular has {len(circular)} entries for {dim} coordinates")
-    transformer: Transformer = AffineTransformer(scale_limit)
+    transformer: Transformer = AffineTransformer(scale_limit, shift_first)
     if all(circular):
         transformer = CircularSpline(bins)
     elif any(circular):

@@ -159,9 +159,9 @@ def measure(
 
 
 def hopeless(target: Target, flow: Flow, frame: Frame, v: Floats, *, seed: int) -> tuple[bool, int]:
-    """Whether a half-trained flow misses so much that another start serves better; and the calls.
+    """Whether a flow that fits its own draws misses so much that another start serves better.
 
-    A flow cut along a crack, as a normal bent to a ring is, never closes it.
+    A flow cut along a crack, as a normal bent to a ring is, never closes it. The calls come second.
     """
     points, calls = exact_points(target, flow, frame, v, seed=seed)
     x, log_det = x_and_log_det(frame, points)

@@ -12,6 +12,7 @@ import numpy as np
 
 from posterion.bijections.affine import Affine
 from posterion.bijections.base import apply_batch
+from posterion.diagnostics import Thresholds
 from posterion.distributions.families import realnvp
 from posterion.distributions.flow import Flow
 from posterion.distributions.mixture import NormalMixture
@@ -34,6 +35,7 @@ _PRETRAIN_RATE = 1e-3
 _PATIENCE = 6
 _SETTLE_ROUNDS, _SETTLE_DRAWS = 3, 8192
 _FEWEST = 50
+_FITS = Thresholds().ess_fraction
 
 Save = Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], None]
 
@@ -51,6 +53,10 @@ class Record:
     skipped: int = 0
     checking: int = 0
     checking_seconds: float = 0.0
+
+    def fits(self) -> bool:
+        """Whether the flow fits what it sees, its own draws, by now."""
+        return float(np.median([row["ess"] for row in self.rows[-5:]])) >= _FITS
 
     def history(self) -> dict[str, np.ndarray]:
         """Arrays of one entry per segment."""
@@ -99,6 +105,7 @@ def first_flow(ground: Ground, method: Method, kind: str, seed: int) -> Flow:
         activation=method.activation,
         circular=circular,
         bins=method.bins,
+        shift_first=method.shift_first,
         base=base,
         last=None if any(circular) else last,
         seed=seed,

@@ -16,6 +16,7 @@ class Method:
     Attributes:
         divergence: what is minimised by path gradients.
         layers, hidden, activation, bins: of the flow; bins of the splines on circles.
+        shift_first: whether an affine coupling shifts in units of the local width.
         linear: last layer: learned LU mixing (``"lu"``) or element-wise scale and shift.
         base: ``"auto"`` is a normal, or a mixture with one for each separated mode;
             ``"normal"`` never a mixture; ``"mixture"`` many components.
@@ -38,6 +39,7 @@ class Method:
     hidden: tuple[int, ...] = (64, 64)
     activation: str = "silu"
     bins: int = 12
+    shift_first: bool = True
     linear: Literal["lu", "scale"] = "lu"
     base: Literal["auto", "normal", "mixture"] = "auto"
     whiten: bool = True
@@ -74,6 +76,7 @@ DEFAULT = Method()
 POSTER = Method(
     divergence=jeffreys,
     activation="tanh",
+    shift_first=False,
     linear="scale",
     base="normal",
     whiten=False,

@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 _CUT_DENSITY = 0.03
 _BRIDGE = 4.0
 _DEPTH = 2.0
+_SIGNIFICANT = 4.0
 WORTH_KEEPING = 12.0
 
 
@@ -138,11 +139,19 @@ def adopt(ground: Ground, frame: Frame, first: Frame) -> Ground:
 
 
 def _whitening(u: Floats, circular: NDArray[np.bool_], whiten: bool) -> tuple[Floats, Floats]:
-    location = np.where(circular, 0.0, u.mean(0))
+    """Medians, and a triangular scale that mixes only what is significantly correlated.
+
+    Where widths differ by orders of magnitude, as in a funnel, chance correlations of the wide part
+    would put the narrow part far off its centre in units of its own width.
+    """
+    location = np.where(circular, 0.0, np.median(u, axis=0))
     with enable_x64(True):
         lower = np.array(covariance_factor(jnp.asarray(u), jnp.asarray(circular)))
     if not whiten:
         lower = np.diag(u.std(0))
+    square = np.linalg.solve(lower, (u - u.mean(0)).T) ** 2
+    error = np.diag(lower)[:, None] * np.sqrt(square @ square.T) / len(u)
+    lower[np.tril(np.abs(lower) < _SIGNIFICANT * error, -1)] = 0.0
     on_circle = np.flatnonzero(circular)
     lower[on_circle, :] = 0.0
     lower[:, on_circle] = 0.0

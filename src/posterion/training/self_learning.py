@@ -167,6 +167,8 @@ class _Run:
         kinds = self._kinds(ground, start)
         number = int(self.note.get("attempt", 0))
         while number < len(kinds) and not self.note.get("content", False):
+            if kinds[number] == "mixture" and best is not None and best[2].status.ok:
+                kinds[number] = "again"  # only a tail is in doubt
             flow, stop = self._attempt(number, kinds, ground, bar, start, best)
             bar.update(description=f"checking {self.target.name}")
             posterior = self._assemble(flow, ground, witness, stop)
@@ -280,7 +282,7 @@ class _Run:
             self.arrays |= {**leaves_of(state, "state"), **met}
             self.note["step"] = step
             early = step == steps // _EARLY // SEGMENT * SEGMENT
-            if early and number + 1 < len(kinds) and kinds[number + 1] == "mixture":
+            if early and kinds[number + 1 : number + 2] == ["mixture"] and record.fits():
                 began = time.perf_counter()
                 model = eqx.combine(state.params, trainable(flow)[1])
                 lost, calls = hopeless(self.target, model, ground.frame, ground.v, seed=seed)
