@@ -14,7 +14,8 @@ from posterion.core.errors import SettingError
 from posterion.core.status import Status
 from posterion.distributions.flow import Flow
 from posterion.distributions.mixture import NormalMixture
-from posterion.targets import Parameter, Target
+from posterion.targets import Frame, Parameter, Target
+from posterion.targets.target import v_and_log_det, x_and_log_det
 from posterion.training import Method, learn
 from posterion.training.assessment import _far_apart
 from posterion.training.attempts import Limits, Record, first_flow, pretrain, settle
@@ -60,6 +61,29 @@ def test_only_what_is_significantly_correlated_is_mixed():
     _, lower = _whitening(rng.normal(size=(20_000, 3)) @ mix.T, line, True)
     white = np.linalg.solve(lower, mix @ mix.T @ np.linalg.inv(lower).T)
     np.testing.assert_allclose(white, np.eye(3), atol=0.06)
+
+
+def test_an_angle_that_goes_round_with_another_is_unwound():
+    """B follows a, c follows a - 2 b: what is left is the noise; the map keeps every point."""
+    rng = np.random.default_rng(2)
+    a = rng.uniform(-np.pi, np.pi, 4000)
+    b = a + rng.vonmises(0, 3, 4000)
+    c = a - 2 * b + rng.vonmises(1, 3, 4000)
+    turn = (np.stack([a, b, c], axis=1) + np.pi) % (2 * np.pi) - np.pi
+    location, lower = _whitening(turn, np.ones(3, bool), True)
+    assert location.tolist() == [0, 0, 0]
+    assert np.linalg.det(lower) == 1 and (lower == np.round(lower)).all()
+    parameters = [Parameter(n, lower=0.0, upper=1.0, periodic=True) for n in "abc"]
+    support = Target(lambda t: 0.0, parameters).support()
+    frame = Frame.of(location, lower, support, 0.0)
+    x, log_det = x_and_log_det(frame, turn)
+    v, back = v_and_log_det(frame, x)
+    np.testing.assert_allclose(np.exp(1j * v), np.exp(1j * turn), atol=1e-9)
+    assert (np.abs(v) <= np.pi).all() and ((x >= 0) & (x <= 1)).all()
+    np.testing.assert_allclose(log_det + back, 0, atol=1e-12)
+    free, _ = v_and_log_det(frame, (turn + np.pi) / (2 * np.pi))
+    lengths = np.abs(np.exp(1j * free).mean(0))
+    assert lengths[0] < 0.1 and (lengths[1:] > 0.75).all()
 
 
 def test_chains_start_in_every_mode_in_turn():

@@ -92,12 +92,11 @@ class Frame(eqx.Module):
         x = self._wrap(x.astype(jnp.float64), list(self.support.a))
         u, log_det = jax.vmap(self.support.inverse_and_log_det)(x)
         centred = u - self.whitening.location
-        circular = jnp.asarray(self.circular)
-        turned = centred - 2 * jnp.pi * jnp.round(centred / (2 * jnp.pi))
-        centred = jnp.where(circular, turned, centred)
         v = lax.linalg.triangular_solve(
             self.whitening.lower, centred.T, left_side=True, lower=True
         ).T
+        turned = v - 2 * jnp.pi * jnp.round(v / (2 * jnp.pi))
+        v = jnp.where(jnp.asarray(self.circular), turned, v)
         log_det = log_det - jnp.sum(jnp.log(jnp.diagonal(self.whitening.lower)))
         return v, jnp.where(outside, -jnp.inf, log_det)
 

@@ -22,6 +22,7 @@ _CUT_DENSITY = 0.03
 _BRIDGE = 4.0
 _DEPTH = 2.0
 _SIGNIFICANT = 4.0
+_CONCENTRATED, _MOST_TURNS = 0.2, 3
 WORTH_KEEPING = 12.0
 
 
@@ -155,8 +156,36 @@ def _whitening(u: Floats, circular: NDArray[np.bool_], whiten: bool) -> tuple[Fl
     on_circle = np.flatnonzero(circular)
     lower[on_circle, :] = 0.0
     lower[:, on_circle] = 0.0
-    lower[on_circle, on_circle] = 1.0
+    lower[np.ix_(on_circle, on_circle)] = _windings(u[:, on_circle])
     return location, lower
+
+
+def _windings(angles: Floats) -> Floats:
+    """Whole-numbered, unit lower triangular: which angles go round with which.
+
+    Where one angle follows another all the way round, no map without a winding follows; their
+    difference hardly winds.
+    """
+    count = angles.shape[1]
+    lower, free = np.eye(count), angles.copy()
+    turns = [k for n in range(1, _MOST_TURNS + 1) for k in (n, -n)]
+    for i in range(count):
+        for _ in range(i):
+            found = [(_concentration(free[:, i]) + _CONCENTRATED, 0, 0)]
+            found += [
+                (_concentration(free[:, i] - k * free[:, j]), j, k) for j in range(i) for k in turns
+            ]
+            _, j, k = max(found, key=lambda entry: entry[0])
+            if k == 0:
+                break
+            lower[i, j] += k
+            free[:, i] -= k * free[:, j]
+    return lower
+
+
+def _concentration(angle: Floats) -> float:
+    """Length of the mean direction: 0 for uniform angles, 1 for equal ones."""
+    return float(np.abs(np.mean(np.exp(1j * angle))))
 
 
 def _cut(
