@@ -159,7 +159,7 @@ def measure(
 
 
 def hopeless(target: Target, flow: Flow, frame: Frame, v: Floats, *, seed: int) -> tuple[bool, int]:
-    """Whether a flow that fits its own draws misses so much that another start serves better.
+    """Whether a half-trained flow misses so much that another start serves better.
 
     A flow cut along a crack, as a normal bent to a ring is, never closes it. The calls come second.
     """

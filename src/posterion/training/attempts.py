@@ -35,7 +35,7 @@ _PRETRAIN_RATE = 1e-3
 _PATIENCE = 6
 _SETTLE_ROUNDS, _SETTLE_DRAWS = 3, 8192
 _FEWEST = 50
-_FITS = Thresholds().ess_fraction
+_POOR, _FITS = 0.3, Thresholds().ess_fraction
 
 Save = Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], None]
 
@@ -54,9 +54,9 @@ class Record:
     checking: int = 0
     checking_seconds: float = 0.0
 
-    def fits(self) -> bool:
-        """Whether the flow fits what it sees, its own draws, by now."""
-        return float(np.median([row["ess"] for row in self.rows[-5:]])) >= _FITS
+    def on_its_way(self) -> bool:
+        """Whether the flow fits its own draws in part: neither well by now, nor hardly at all."""
+        return _POOR <= float(np.median([row["ess"] for row in self.rows[-5:]])) < _FITS
 
     def history(self) -> dict[str, np.ndarray]:
         """Arrays of one entry per segment."""

@@ -56,6 +56,7 @@ CITATIONS = (
     "kidger2021",
 )
 _EARLY = 3
+_FOR_A_TAIL = 2
 _SAVE_EVERY = 2.0
 _NOTHING: Mapping[str, Any] = {}
 
@@ -184,7 +185,8 @@ class _Run:
             self.note["attempt"] = number
             self.arrays = {k: v for k, v in self.arrays.items() if not k.startswith("state.")}
             self.note.pop("step", None)
-            self.note["content"] = content_with(posterior.health) or stop == "budget"
+            enough = stop == "budget" or (number >= _FOR_A_TAIL and best[2].status.ok)
+            self.note["content"] = enough or content_with(posterior.health)
             self._mark()
             self._save(force=True)
         if best is None:
@@ -282,7 +284,7 @@ class _Run:
             self.arrays |= {**leaves_of(state, "state"), **met}
             self.note["step"] = step
             early = step == steps // _EARLY // SEGMENT * SEGMENT
-            if early and kinds[number + 1 : number + 2] == ["mixture"] and record.fits():
+            if early and kinds[number + 1 : number + 2] == ["mixture"] and not record.on_its_way():
                 began = time.perf_counter()
                 model = eqx.combine(state.params, trainable(flow)[1])
                 lost, calls = hopeless(self.target, model, ground.frame, ground.v, seed=seed)
