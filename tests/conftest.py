@@ -22,6 +22,15 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 install_import_hook("posterion", "beartype.beartype")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs() -> Iterator[None]:
+    """Each compiled program holds maps of memory, and Linux allows a process 65 530: it aborts."""
+    yield
+    import jax
+
+    jax.clear_caches()
+
+
 @pytest.fixture
 def strict_dtypes() -> Iterator[None]:
     """Strict dtype promotion, for the project's own bijections and networks.

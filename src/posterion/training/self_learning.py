@@ -285,8 +285,7 @@ class _Run:
             self.note["step"] = step
             early = step == steps // _EARLY // SEGMENT * SEGMENT
             if early and kinds[number + 1 : number + 2] == ["mixture"] and not record.on_its_way():
-                began = time.perf_counter()
-                model = eqx.combine(state.params, trainable(flow)[1])
+                began, model = time.perf_counter(), eqx.combine(state.params, trainable(flow)[1])
                 lost, calls = hopeless(self.target, model, ground.frame, ground.v, seed=seed)
                 record.checking += calls
                 record.checking_seconds += time.perf_counter() - began
