@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-SEEDS = (8128, 11235, 60221)
+SEEDS = (16180, 27182, 14142)
 """Never used while developing; a seed that led to a change is replaced."""
 
 ROOT = Path(__file__).resolve().parents[1]
