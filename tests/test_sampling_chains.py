@@ -143,6 +143,12 @@ def test_a_second_call_compiles_nothing_and_seeds_reproduce(target, nuts, monkey
     assert not np.array_equal(other.x, nuts.x[:, :10])
 
 
+def test_a_run_of_many_segments_compiles_one(target):
+    before = hamiltonian._segment._cache_size()
+    sample_chain(target, draws=40, warmup=60, chains=3, sampler="hmc", seed=4)
+    assert hamiltonian._segment._cache_size() == before + 1
+
+
 def test_arviz(nuts):
     data = nuts.to_arviz()
     assert set(data.groups()) == {"posterior", "sample_stats"}

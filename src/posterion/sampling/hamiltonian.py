@@ -249,7 +249,10 @@ def _averaging(sampler: str):
     init, update, final = dual_averaging_adaptation(_ACCEPTANCE[sampler])
 
     def restart(step: Array) -> Any:
-        begun = jax.tree.map(lambda x: jnp.broadcast_to(x, step.shape), init(step))  # type: ignore
+        # Of one type from the first: a weak one would compile the segment twice.
+        begun: Any = jax.tree.map(
+            lambda x: jnp.broadcast_to(jnp.asarray(x, jnp.result_type(x)), step.shape), init(step)
+        )
         return begun._replace(log_step_size_avg=begun.log_step_size)
 
     return restart, update, final
