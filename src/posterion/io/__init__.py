@@ -11,6 +11,7 @@
 {'mass': 'GeV'}
 """
 
+from posterion.io.streams import Rows, open_rows
 from posterion.io.tables import read_metadata, read_table, table_format, write_draws
 
-__all__ = ["read_metadata", "read_table", "table_format", "write_draws"]
+__all__ = ["Rows", "open_rows", "read_metadata", "read_table", "table_format", "write_draws"]

@@ -1,7 +1,7 @@
 """Named arrays as flat columns: a vector parameter ``w`` becomes ``w[0]``, ``w[1]``, ..."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from posterion.core.errors import ShapeError, TableError
 
-__all__ = ["Layout", "gather", "same_length"]
+__all__ = ["Layout", "gather", "guessed_shapes", "same_length"]
 
 _ELEMENT = re.compile(r"(?P<name>.+)\[(?P<index>\d+(?:,\d+)*)\]")
 _KINDS = "biuf"
@@ -105,7 +105,7 @@ def gather(
     ['x', 'w']
     """
     if shapes is None:
-        shapes = _guessed(columns)
+        shapes = guessed_shapes(columns)
     layout = Layout({k: tuple(v) for k, v in shapes.items()}, {})
     gathered, rest = {}, dict(columns)
     for name, shape in layout.shapes.items():
@@ -117,7 +117,8 @@ def gather(
     return gathered | rest
 
 
-def _guessed(columns: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+def guessed_shapes(columns: Collection[str]) -> dict[str, tuple[int, ...]]:
+    """Shapes of the columns that flat names mean: a complete set ``w[0] ... w[k]`` is ``w``."""
     indices: dict[str, list[tuple[int, ...]]] = {}
     for column in columns:
         match = _ELEMENT.fullmatch(column)

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from posterion.core.errors import PosterionError, SettingError, TableError
+from posterion.core.errors import SettingError, TableError
 from posterion.core.files import atomic_path
 from posterion.io.columns import Layout, same_length
-from posterion.io.readers import READERS
+from posterion.io.readers import READERS, reading, suffix_of
 from posterion.io.writers import WRITERS
 
 __all__ = ["read_metadata", "read_table", "table_format", "write_draws"]
@@ -25,7 +25,7 @@ def table_format(path: str | os.PathLike[str]) -> str:
     Raises:
         SettingError: the suffix is unknown; the message lists the known ones.
     """
-    return _suffix(path, WRITERS, "write")
+    return suffix_of(path, WRITERS, "write")
 
 
 def write_draws(
@@ -100,16 +100,9 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    reader = READERS[_suffix(path, READERS, "read")]
-    file = Path(path).expanduser()
-    try:
-        columns, metadata = reader(file)
-    except PosterionError as error:
-        raise type(error)(f"{path}: {error}") from error
-    except FileNotFoundError as error:
-        raise TableError(f"there is no file {path}: check the name and the folder") from error
-    except Exception as error:  # each library has its own errors for a damaged file
-        raise TableError(f"{path} cannot be read as a table: {error}") from error
+    reader = READERS[suffix_of(path, READERS, "read")]
+    with reading(path):
+        columns, metadata = reader(Path(path).expanduser())
     for name, array in columns.items():
         if array.dtype.kind not in "biuf" or array.ndim == 0:
             raise TableError(
@@ -118,13 +111,3 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str
             )
     same_length(columns, TableError)
     return columns, metadata
-
-
-def _suffix(path: str | os.PathLike[str], known: Mapping[str, Any], verb: str) -> str:
-    text = os.fspath(path)
-    suffix = ".root" if ".root:" in text else Path(text).suffix.lower()
-    if suffix not in known:
-        raise SettingError(
-            f"cannot {verb} {path}: the suffix {suffix!r} is none of {', '.join(known)}"
-        )
-    return suffix
