@@ -13,19 +13,29 @@ from jax.tree_util import keystr, tree_flatten_with_path, tree_unflatten
 from posterion.bijections import (
     Affine,
     AffineTransformer,
+    Autoregressive,
     Bijection,
     Chain,
+    CircularPiecewiseLinear,
+    CircularPiecewiseQuadratic,
     CircularSpline,
+    Continuous,
     Coupling,
+    EquivariantCoupling,
     Invert,
     Linear,
     MixedTransformer,
+    NeuralTransformer,
     Permutation,
+    PiecewiseLinear,
+    PiecewiseQuadratic,
     RationalQuadraticSpline,
     Stack,
     SupportMap,
+    VectorCoupling,
     Whitening,
     alternating_masks,
+    closure,
 )
 from posterion.bijections.elementwise import wrap
 from posterion.bijections.support import KINDS
@@ -50,6 +60,31 @@ def coupling(transformer, context=0, mask=(1.0, 0.0, 1.0), seed=0, **options):
 def couplings(transformer, layers=3, context=0):
     masks = alternating_masks(DIM, layers)
     return [coupling(transformer, context, mask, seed=i) for i, mask in enumerate(masks)]
+
+
+def autoregressive(transformer, context=0, hidden=(7, 7), seed=0, **options):
+    order = jnp.array([2, 0, 1])
+    key = jax.random.key(seed)
+    return Autoregressive(order, transformer, hidden, context_size=context, key=key, **options)
+
+
+def equivariant(context=0, **options):
+    """Under the exchange of the first and the last coordinate, and under parity."""
+    exchange = np.eye(DIM, dtype=int)[[2, 1, 0]]
+    group = closure(np.stack([exchange, -np.eye(DIM, dtype=int)]))
+    mask, key = jnp.array([1.0, 0.0, 1.0]), jax.random.key(0)
+    return EquivariantCoupling(mask, group, (8,), context_size=context, key=key, **options)
+
+
+def vectors(context=0, **options):
+    """Three vectors of two components."""
+    mask, key = jnp.array([1.0, 0.0, 1.0]), jax.random.key(0)
+    return VectorCoupling(mask, 2, (8,), context_size=context, key=key, **options)
+
+
+def continuous(context=0, periodic=None, hidden=(7, 6)):
+    key = jax.random.key(0)
+    return Continuous(DIM, hidden, context_size=context, periodic=periodic, steps=96, key=key)
 
 
 def mixed(real):
@@ -86,6 +121,21 @@ CASES = {
     ),
     "spline coupling": Case(lambda: coupling(SPLINE), identity=True, far=1e20),
     "circular coupling": Case(lambda: coupling(CIRCULAR, 2), (True,) * DIM, 2, identity=True),
+    "piecewise linear coupling": Case(
+        lambda: coupling(PiecewiseLinear(bins=4)), identity=True, far=1e20
+    ),
+    "piecewise quadratic coupling": Case(
+        lambda: coupling(PiecewiseQuadratic(bins=4), 2), context=2, identity=True, far=1e20
+    ),
+    "circular piecewise linear coupling": Case(
+        lambda: coupling(CircularPiecewiseLinear(bins=4)), (True,) * DIM, identity=True
+    ),
+    "circular piecewise quadratic coupling": Case(
+        lambda: coupling(CircularPiecewiseQuadratic(bins=4), 2), (True,) * DIM, 2, identity=True
+    ),
+    "neural coupling": Case(
+        lambda: coupling(NeuralTransformer(units=3), 2), context=2, identity=True, far=1e20
+    ),
     "mixed coupling": Case(lambda: coupling(mixed(SPLINE)), MIXED, identity=True),
     "mixed coupling, angle kept": Case(
         lambda: coupling(mixed(AffineTransformer()), mask=(0.0, 1.0, 0.0)), MIXED, identity=True
@@ -96,6 +146,32 @@ CASES = {
     "coupling that keeps all": Case(
         lambda: coupling(AffineTransformer(), mask=(1.0, 1.0, 1.0)), idle=("weights", "biases")
     ),
+    "autoregressive": Case(
+        lambda: autoregressive(AffineTransformer(), 2), context=2, identity=True
+    ),
+    "autoregressive, residual": Case(
+        lambda: autoregressive(AffineTransformer(2.0), residual=True), identity=True, far=1e20
+    ),
+    "autoregressive, few units": Case(
+        lambda: autoregressive(AffineTransformer(), hidden=(1,)), identity=True
+    ),
+    "autoregressive spline": Case(lambda: autoregressive(SPLINE, 2), context=2, identity=True),
+    "autoregressive on circles": Case(
+        lambda: autoregressive(CIRCULAR), (True,) * DIM, identity=True
+    ),
+    "autoregressive, mixed": Case(lambda: autoregressive(mixed(SPLINE)), MIXED, identity=True),
+    "inverse autoregressive": Case(
+        lambda: Invert(autoregressive(AffineTransformer(), 2)), context=2, identity=True
+    ),
+    "equivariant coupling": Case(lambda: equivariant(2), context=2, identity=True),
+    "equivariant coupling, bounded": Case(lambda: equivariant(limit=2.0), identity=True, far=1e20),
+    "vector coupling": Case(lambda: vectors(2), (False,) * 6, 2, identity=True),
+    "vector coupling, bounded": Case(
+        lambda: vectors(limit=2.0), (False,) * 6, identity=True, far=1e12
+    ),
+    "continuous": Case(lambda: continuous(2), context=2, identity=True, far=1e6),
+    "continuous, three hidden layers": Case(lambda: continuous(hidden=(5, 5, 5)), identity=True),
+    "continuous, mixed": Case(lambda: continuous(2, MIXED), MIXED, 2, identity=True),
     "support": Case(
         lambda: SupportMap(
             KINDS, jnp.linspace(-1, 0.5, len(KINDS)), jnp.linspace(1.5, 3, len(KINDS))

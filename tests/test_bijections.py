@@ -136,7 +136,9 @@ def test_every_parameter_has_a_gradient(name):
     bijection = perturbed(case.build())
     *_, gradients = working(bijection, *events(case))
     for (path, leaf), gradient in zip(
-        tree_flatten_with_path(bijection)[0], jax.tree.leaves(gradients, is_leaf=_none), strict=True
+        tree_flatten_with_path(bijection, is_leaf=_none)[0],
+        jax.tree.leaves(gradients, is_leaf=_none),
+        strict=True,
     ):
         if eqx.is_inexact_array(leaf):
             assert jnp.all(jnp.isfinite(gradient)), keystr(path)

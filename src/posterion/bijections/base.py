@@ -14,6 +14,8 @@ from posterion.core.errors import ShapeError
 
 Direction = Literal["forward", "inverse", "both"]
 
+_PIECE, _MANY = 512, 4096  # rows; gradients of a training batch are faster in one piece
+
 
 class Bijection(eqx.Module):
     """A one-to-one map of ONE event, from base space (``z``) to data space (``x``).
@@ -62,6 +64,19 @@ class Bijection(eqx.Module):
         (score,) = pull_back((lax.stop_gradient(score), jnp.ones_like(log_det)))
         return x, log_det, score
 
+    def inverse_and_score(
+        self, x: Array, score: Array, context: Array | None = None
+    ) -> tuple[Array, Array, Array]:
+        """``z``, ``log|det dz/dx|`` and ``d log q(z) / dz`` from ``score``, ``d log q(x) / dx``.
+
+        As :meth:`forward_and_score`, the other way round.
+        """
+        z, log_det = self.inverse_and_log_det(x, context)
+        fixed, start, context = lax.stop_gradient((self, z, context))
+        _, pull_back = jax.vjp(lambda z: fixed.forward_and_log_det(z, context), start)
+        (score,) = pull_back((lax.stop_gradient(score), jnp.ones_like(log_det)))
+        return z, log_det, score
+
 
 def apply_batch(method: Callable, *batched: Array, context: Array | None = None) -> Any:
     """Apply a bijection's or a distribution's ``method`` over the leading axis of ``batched``.
@@ -80,29 +95,48 @@ def apply_batch(method: Callable, *batched: Array, context: Array | None = None)
     Raises:
         ShapeError: leading axes differ, or the context is of neither shape.
     """
-    rows = {array.shape[:1] for array in batched}
-    if len(rows) != 1 or () in rows:
+    leading = {array.shape[:1] for array in batched}
+    if len(leading) != 1 or () in leading:
         raise ShapeError(f"a batch needs one leading axis, got {[a.shape for a in batched]}")
     owner = getattr(method, "__self__", None)
     shared = False
     if context is not None:
         one = getattr(owner, "context_shape", context.shape[1:])
         shared = context.shape == one
-        if not shared and context.shape != (*rows.pop(), *(one or ())):
+        if not shared and context.shape != (*leading.pop(), *(one or ())):
             raise ShapeError(
                 f"context {context.shape} is neither one condition {one} nor one a row"
             )
     if getattr(owner, "batch_last", False):
-        batched = tuple(jnp.moveaxis(array, 0, -1) for array in batched)
-        if context is not None and not shared:
-            context = jnp.moveaxis(context, 0, -1)
-        out = method(*batched) if context is None else method(*batched, context)
-        return jax.tree.map(lambda array: jnp.moveaxis(array, -1, 0), out)
+        fixed = (context,) if shared else ()
+        rows = batched if shared or context is None else (*batched, context)
+
+        def with_batch_last(rows: tuple[Array, ...]) -> Any:
+            out = method(*(jnp.moveaxis(array, 0, -1) for array in rows), *fixed)
+            return jax.tree.map(lambda array: jnp.moveaxis(array, -1, 0), out)
+
+        if len(batched[0]) < _MANY or jax.default_backend() != "cpu":
+            return with_batch_last(rows)
+        return _in_pieces(with_batch_last, rows)
     if context is None:
         return jax.vmap(method)(*batched)
     return jax.vmap(method, in_axes=(*(0 for _ in batched), None if shared else 0))(
         *batched, context
     )
+
+
+def _in_pieces(function: Callable, rows: tuple[Array, ...]) -> Any:
+    """``function`` of many rows, piece by piece: what a piece needs stays in a CPU's cache."""
+    count = rows[0].shape[0]
+    pieces = -(-count // _PIECE)
+    missing = pieces * _PIECE - count
+
+    def cut(array: Array) -> Array:
+        filled = jnp.pad(array, [(0, missing), *((0, 0) for _ in array.shape[1:])], mode="edge")
+        return filled.reshape(pieces, _PIECE, *array.shape[1:])
+
+    out = lax.map(function, tuple(cut(array) for array in rows))
+    return jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:])[:count], out)
 
 
 def across(values: Array, events: Array) -> Array:

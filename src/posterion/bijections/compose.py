@@ -153,3 +153,13 @@ class Invert(Bijection):
 
     def inverse_and_log_det(self, x: Array, context: Array | None = None) -> tuple[Array, Array]:
         return self.bijection.forward_and_log_det(x, context)
+
+    def forward_and_score(
+        self, z: Array, score: Array, context: Array | None = None
+    ) -> tuple[Array, Array, Array]:
+        return self.bijection.inverse_and_score(z, score, context)
+
+    def inverse_and_score(
+        self, x: Array, score: Array, context: Array | None = None
+    ) -> tuple[Array, Array, Array]:
+        return self.bijection.forward_and_score(x, score, context)

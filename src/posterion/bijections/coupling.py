@@ -29,6 +29,7 @@ class Coupling(Bijection):
         context_size: width of the context, 0 for none.
         periodic: for each coordinate, whether it is an angle on ``[-pi, pi)``: where kept, the
             conditioner sees its cosine and sine. By default the circles of the transformer.
+        residual: whether the conditioner's hidden layers add to the ones before.
         key: random key; the conditioner's last layer starts at zero, the layer as the identity.
 
     Raises:
@@ -54,6 +55,7 @@ class Coupling(Bijection):
         *,
         context_size: int = 0,
         periodic: tuple[bool, ...] | None = None,
+        residual: bool = False,
         key: PRNGKeyArray,
     ):
         dim = mask.shape[-1]
@@ -69,6 +71,7 @@ class Coupling(Bijection):
             activation,
             key=key,
             zero_output=True,
+            residual=residual,
         )
         self.event_shape = (dim,)
         self.context_shape = (context_size,) if context_size else None

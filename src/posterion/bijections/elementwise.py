@@ -76,6 +76,22 @@ class AffineTransformer(Transformer):
         return x * jnp.exp(-s) - t if self.shift_first else (x - t) * jnp.exp(-s), -s
 
 
+@register("swapped")
+class Swapped(Transformer):
+    """A map of lines with its two directions exchanged."""
+
+    transformer: Transformer
+
+    def parameter_shape(self, n: int) -> tuple[int, ...]:
+        return self.transformer.parameter_shape(n)
+
+    def forward(self, z: Array, parameters: Array) -> tuple[Array, Array]:
+        return self.transformer.inverse(z, parameters)
+
+    def inverse(self, x: Array, parameters: Array) -> tuple[Array, Array]:
+        return self.transformer.forward(x, parameters)
+
+
 def wrap(angle: Array) -> Array:
     """``angle`` brought to ``[-pi, pi)``, with slope 1 everywhere."""
     angle = angle - lax.stop_gradient(TURN * jnp.floor((angle + PI) / TURN))

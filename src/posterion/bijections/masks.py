@@ -24,12 +24,13 @@ def alternating_masks(dim: int, layers: int) -> Float[Array, "layers dim"]:
 def random_masks(dim: int, layers: int, seed: int) -> Float[Array, "layers dim"]:
     """Random halves, each followed by its complement; the same for the same ``seed``."""
     _check(dim)
-    generator = np.random.default_rng(seed)
-    rows = []
-    for _ in range(0, layers, 2):
-        kept = np.isin(np.arange(dim), generator.permutation(dim)[: dim // 2])
-        rows += [kept, ~kept]
-    return _masks(np.array(rows, bool).reshape(-1, dim)[:layers])
+    generator = np.random.default_rng([seed, 23])
+    kept = np.zeros((layers, dim), bool)
+    for pair in range(0, layers, 2):
+        # Of an odd number of coordinates the larger half by turns.
+        kept[pair, generator.permutation(dim)[: (dim + (pair // 2) % 2) // 2]] = True
+        kept[pair + 1 : pair + 2] = ~kept[pair]
+    return _masks(kept)
 
 
 def binary_masks(dim: int) -> Float[Array, "layers dim"]:

@@ -19,7 +19,7 @@ from jaxtyping import Array
 
 from posterion.bijections.base import Bijection, across
 from posterion.bijections.elementwise import PI, TURN, wrap
-from posterion.core.errors import ShapeError
+from posterion.core.errors import SettingError, ShapeError
 from posterion.core.registry import register
 
 Kind = Literal[
@@ -117,6 +117,14 @@ class SupportMap(Bijection):
     def batch_last(self) -> bool:
         return True
 
+    def ends(self) -> tuple[Array, Array]:
+        """Lower and upper bound of each coordinate; an angle has none."""
+        kinds = np.array(self.kinds)
+        lower = jnp.where(np.isin(kinds, ("interval", "above", "exp_above")), self.a, -jnp.inf)
+        upper = jnp.where(kinds == "interval", self.b, jnp.inf)
+        upper = jnp.where(np.isin(kinds, ("below", "exp_below")), self.a, upper)
+        return jnp.where(kinds == "log", 0.0, lower), upper
+
     def _each(self, function: Callable, events: Array) -> tuple[Array, ...]:
         """``function(kind, values, a, b)`` of each group of coordinates of one kind."""
         kinds = np.array(self.kinds)
@@ -147,6 +155,44 @@ class SupportMap(Bijection):
         )
         score = (score - bend) * jnp.sign(slope) * jnp.exp(-log_slope)
         return x, jnp.sum(log_slope, axis=0), lax.stop_gradient(score)
+
+
+def support_of(
+    bounds: Sequence[tuple[float | int | None, float | int | None] | None],
+    periodic: Sequence[bool],
+) -> SupportMap:
+    """The map to declared bounds.
+
+    Args:
+        bounds: ``(lower, upper)`` of each, with ``None`` where there is no bound.
+        periodic: which coordinates are angles; their bounds are one point, by default
+            ``[-pi, pi)``.
+
+    Raises:
+        ShapeError: another number of bounds.
+        SettingError: bounds out of order, or one alone of an angle.
+    """
+    dim = len(periodic)
+    if len(bounds) != dim:
+        raise ShapeError(f"there are {len(bounds)} bounds for {dim} coordinates")
+    kinds, a, b = [], np.zeros(dim), np.ones(dim)
+    for i, (pair, angle) in enumerate(zip(bounds, periodic, strict=True)):
+        lower, upper = (None, None) if pair is None else pair
+        if angle and lower is None and upper is None:
+            lower, upper = -PI, PI
+        if lower is not None and upper is not None:
+            if not lower < upper:
+                raise SettingError(f"coordinate {i}: lower {lower} is not below upper {upper}")
+            a[i], b[i] = lower, upper
+            kinds.append("circle" if angle else "interval")
+        elif angle:
+            raise SettingError(f"coordinate {i} is periodic: it needs both bounds, or none")
+        elif lower is None and upper is None:
+            kinds.append("real")
+        else:
+            a[i] = lower if lower is not None else upper
+            kinds.append("above" if upper is None else "below")
+    return SupportMap(kinds, jnp.asarray(a, float), jnp.asarray(b, float))
 
 
 def _forward(kind: str, u: Array, a: Array, b: Array) -> tuple[Array, Array]:

@@ -1,5 +1,6 @@
 """Neural networks."""
 
+from posterion.networks.made import MADE
 from posterion.networks.mlp import MLP
 
-__all__ = ["MLP"]
+__all__ = ["MADE", "MLP"]

@@ -22,10 +22,25 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 """The activations by name."""
 
 
-def _function(name: str) -> Callable[[Array], Array]:
+def activation_of(name: str) -> Callable[[Array], Array]:
+    """The activation of that name.
+
+    Raises:
+        SettingError: there is none.
+    """
     if name not in ACTIVATIONS:
         raise SettingError(f"unknown activation {name!r}; choose one of {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]
+
+
+def check_residual(residual: bool, hidden: tuple[int, ...]) -> None:
+    """Makes sure that the hidden layers of a residual network can be added.
+
+    Raises:
+        SettingError: their widths differ.
+    """
+    if residual and len(set(hidden)) != 1:
+        raise SettingError(f"a residual network needs hidden layers of one width, got {hidden}")
 
 
 @register("mlp")
@@ -39,14 +54,17 @@ class MLP(eqx.Module):
         activation: name of the activation between layers.
         key: random key of the initial weights (LeCun uniform, zero biases).
         zero_output: start with the last layer at zero, so that the output is zero.
+        residual: hidden layers after the first add to the one before (He et al., 1512.03385).
 
     Raises:
-        SettingError: an activation that is not in `ACTIVATIONS`, or a width below 1.
+        SettingError: an activation that is not in `ACTIVATIONS`, a width below 1, or a residual
+            network of different widths.
     """
 
     weights: tuple[Array, ...]
     biases: tuple[Array, ...]
     activation: str = eqx.field(static=True)
+    residual: bool = eqx.field(static=True, default=False)
 
     def __init__(
         self,
@@ -57,11 +75,13 @@ class MLP(eqx.Module):
         *,
         key: PRNGKeyArray,
         zero_output: bool = False,
+        residual: bool = False,
     ):
         sizes = (in_size, *hidden, out_size)
         if in_size < 0 or min(sizes[1:]) < 1:
             raise SettingError(f"a network's widths must be positive, got {sizes}")
-        _function(activation)
+        activation_of(activation)
+        check_residual(residual, hidden)
         weights = []
         for i, (rows, columns) in enumerate(zip(sizes[1:], sizes[:-1], strict=True)):
             bound = jnp.sqrt(3.0 / max(columns, 1))
@@ -74,11 +94,13 @@ class MLP(eqx.Module):
         self.weights = tuple(weights)
         self.biases = tuple(jnp.zeros(size) for size in sizes[1:])
         self.activation = activation
+        self.residual = residual
 
     def __call__(self, x: Float[Array, "in_size ..."]) -> Float[Array, "out_size ..."]:
         """The network's output at one input, or at a batch of them along a last axis."""
-        function = _function(self.activation)
+        function = activation_of(self.activation)
         biases = [bias if x.ndim == 1 else bias[:, None] for bias in self.biases]
-        for weight, bias in zip(self.weights[:-1], biases[:-1], strict=True):
-            x = function(weight @ x + bias)
+        for i, (weight, bias) in enumerate(zip(self.weights[:-1], biases[:-1], strict=True)):
+            moved = function(weight @ x + bias)
+            x = x + moved if self.residual and i else moved
         return self.weights[-1] @ x + biases[-1]

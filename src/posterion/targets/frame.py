@@ -102,12 +102,9 @@ class Frame(eqx.Module):
 
     def _outside(self, x: Array) -> Array:
         """Which points of a batch lie beyond a bound by more than their rounding, ``(n,)``."""
-        kinds = np.array(self.support.kinds)
-        interval = (kinds == "interval") & np.array([origin is None for origin in self.origins])
-        a, b = self.support.a, self.support.b
-        lower = jnp.where(interval | (kinds == "above"), a, -jnp.inf)
-        lower = jnp.where(kinds == "log", 0.0, lower)
-        upper = jnp.where(interval, b, jnp.where(kinds == "below", a, jnp.inf))
+        lower, upper = self.support.ends()
+        cut = np.array([origin is not None for origin in self.origins])
+        lower, upper = jnp.where(cut, -jnp.inf, lower), jnp.where(cut, jnp.inf, upper)
         slack = 2 * jnp.finfo(x.dtype).eps
         x = x.astype(jnp.float64)
         below = x < lower - slack * jnp.abs(jnp.where(jnp.isfinite(lower), lower, 0.0))
