@@ -35,8 +35,8 @@ from posterion.distributions import (
     Product,
     Uniform,
     VonMises,
-    realnvp,
 )
+from posterion.distributions.families import realnvp
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 
@@ -284,7 +284,7 @@ def test_score_of_a_flow_is_that_carried_forward():
 
 @pytest.mark.parametrize("circular", [None, (False, True, False), (True, True, True)])
 def test_realnvp_starts_as_its_base(circular):
-    flow = realnvp(3, layers=4, hidden=(8,), circular=circular, seed=2)
+    flow = realnvp(3, transforms=4, hidden=(8,), periodic=circular, seed=2)
     z = flow.base.sample(jax.random.key(0), (50,))
     x, log_det = quick_jit(lambda z: apply_batch(flow.bijection.forward_and_log_det, z))(z)
     assert jnp.max(jnp.abs(x - z)) < 1e-5 and jnp.max(jnp.abs(log_det)) < 1e-5
@@ -302,4 +302,4 @@ def test_parts_that_do_not_fit():
     with pytest.raises(ShapeError, match="one event shape"):
         Mixture(jnp.zeros(2), (Normal(2), Normal(3)))
     with pytest.raises(ShapeError, match="2 entries for 3 coordinates"):
-        realnvp(3, circular=(True, False))
+        realnvp(3, periodic=(True, False))

@@ -59,7 +59,7 @@ def mixture() -> NormalMixture:
     return NormalMixture(jnp.log(jnp.array([0.7, 0.3])), jnp.array([[0.5, 0.0], [-1, 0.3]]), lowers)
 
 
-FLOW = perturbed(realnvp(2, layers=2, hidden=(4,), seed=3), 0.05, 1)
+FLOW = perturbed(realnvp(2, transforms=2, hidden=(4,), seed=3), 0.05, 1)
 DIVERGENCES = {
     "reverse": (reverse_kl, lambda log_w: -log_w),
     "forward": (forward_kl, lambda log_w: jnp.exp(log_w) * log_w),
@@ -121,7 +121,9 @@ def exact_target(flow: Flow) -> Target:
 @pytest.mark.parametrize("base", ["normal", "mixture"])
 def test_nothing_moves_at_the_exact_flow_not_at_one_single_point(base, divergence):
     """At q = p each draw's gradient vanishes, those of the widened base too."""
-    flow = realnvp(2, layers=2, hidden=(4,), seed=3, base=mixture() if base == "mixture" else None)
+    flow = realnvp(
+        2, transforms=2, hidden=(4,), seed=3, base=mixture() if base == "mixture" else None
+    )
     flow = perturbed(flow, 0.1, 2)
     objective = PathObjective(exact_target(flow), divergence, 64, 0.5)
     other = perturbed(flow, 0.02, 5)
@@ -135,7 +137,9 @@ def test_nothing_moves_at_the_exact_flow_not_at_one_single_point(base, divergenc
 
 @pytest.mark.parametrize("base", ["normal", "mixture"])
 def test_the_score_that_runs_forward_is_that_of_the_log_density(base):
-    flow = realnvp(2, layers=2, hidden=(4,), seed=1, base=mixture() if base == "mixture" else None)
+    flow = realnvp(
+        2, transforms=2, hidden=(4,), seed=1, base=mixture() if base == "mixture" else None
+    )
     flow = perturbed(flow, 0.2, 3)
     z = flow.base.sample(jax.random.key(0), (50,))
 
@@ -153,7 +157,7 @@ def test_the_record_tells_the_effective_sample_size_of_the_own_draws():
     """For a target N(0, s^2) and a flow N(0, 1), in two dimensions, with ratio 1 / s^2."""
     s = 1.2
     target = Target(lambda t: -0.5 * jnp.sum(t["x"] ** 2, -1) / s**2, LINE, vectorized=True)
-    flow = realnvp(2, layers=2, hidden=(4,))
+    flow = realnvp(2, transforms=2, hidden=(4,))
     objective = PathObjective(target, reverse_kl, 40_000, 0.5)
     _, record = eqx.filter_jit(objective)(flow, FRAME, jax.random.key(0), row(spread=2.0))
     own = 20_000
@@ -183,7 +187,7 @@ def test_draws_where_the_density_is_not_finite_are_counted_and_teach_nothing():
 def test_annealing_starts_at_the_reference_measure():
     """With beta = 0 the identity, which is the reference measure, has no gradient."""
     objective = PathObjective(CURVED, reverse_kl, 256, 0.0)
-    identity = realnvp(2, layers=2, hidden=(4,), seed=3)
+    identity = realnvp(2, transforms=2, hidden=(4,), seed=3)
     key = jax.random.key(0)
     assert np.linalg.norm(gradient(objective, identity, key, row(beta=0.0))) < 1e-5
     assert np.linalg.norm(gradient(objective, identity, key, row(beta=1.0))) > 1e-2

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, PRNGKeyArray
 
-from posterion.bijections.base import Bijection
+from posterion.bijections.base import Bijection, apply_batch
 from posterion.core.errors import ShapeError
 from posterion.core.registry import register
 from posterion.distributions.base import Distribution
@@ -34,19 +34,22 @@ class Flow(Distribution):
         self.event_shape = bijection.event_shape
         self.context_shape = bijection.context_shape
 
+    @property
+    def batch_last(self) -> bool:
+        """Whether ``log_prob`` takes a batch along a last axis too, as its bijection does."""
+        return self.bijection.batch_last
+
     def log_prob(self, x: Array, context: Array | None = None) -> Array:
         z, log_det = self.bijection.inverse_and_log_det(x, context)
-        return self.base.log_prob(z) + log_det
+        log_prob = self.base.log_prob
+        if z.ndim > len(self.event_shape):
+            log_prob = jax.vmap(log_prob, in_axes=-1)
+        return log_prob(z) + log_det
 
     def sample_and_log_prob(
         self, key: PRNGKeyArray, shape: tuple[int, ...] = (), context: Array | None = None
     ) -> tuple[Array, Array]:
         z, base_log_prob = self.base.sample_and_log_prob(key, shape)
-
-        def forward(z):
-            return self.bijection.forward_and_log_det(z, context)
-
-        for _ in shape:
-            forward = jax.vmap(forward)
-        x, log_det = forward(z)
-        return x, base_log_prob - log_det
+        flat = z.reshape(-1, *self.event_shape)
+        x, log_det = apply_batch(self.bijection.forward_and_log_det, flat, context=context)
+        return x.reshape(z.shape), base_log_prob - log_det.reshape(shape)
