@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     )
     from posterion.core.citations import cite
     from posterion.core.status import Status
+    from posterion.distributions import families as flows
     from posterion.sampling import sample_chain
     from posterion.targets import Parameter, Target
-    from posterion.training import Posterior, learn, load
+    from posterion.training import Fit, Posterior, classify, distill, fit, learn, load
 
     __version__: str
 
 __all__ = [
+    "Fit",
     "Parameter",
     "Posterior",
     "Status",
@@ -38,9 +40,13 @@ __all__ = [
     "bijections",
     "bundles",
     "cite",
+    "classify",
     "diagnostics",
+    "distill",
     "distributions",
     "errors",
+    "fit",
+    "flows",
     "io",
     "learn",
     "load",
@@ -54,11 +60,16 @@ __all__ = [
 ]
 
 _ROOM_OF = {
+    "Fit": "training",
     "Parameter": "targets",
     "Posterior": "training",
     "Status": "core.status",
     "Target": "targets",
     "cite": "core.citations",
+    "classify": "training",
+    "distill": "training",
+    "fit": "training",
+    "flows": "distributions",
     "learn": "training",
     "load": "training",
     "sample_chain": "sampling",

@@ -56,9 +56,17 @@ class TableError(PosterionError, ValueError):
     """A table from outside is missing, truncated or not of the expected form."""
 
 
+class SampleError(PosterionError, ValueError):
+    """Samples that nothing can be learned from: not finite, constant, outside of the support."""
+
+
 class CheckpointError(PosterionError, ValueError):
     """A checkpoint cannot be resumed from."""
 
 
 class InterruptedLearning(PosterionError, KeyboardInterrupt):
     """Learning was interrupted; a checkpoint was written and can be resumed from."""
+
+
+class ExpensiveDirectionWarning(UserWarning):
+    """A flow is used in the direction that costs one pass of its network per coordinate."""

@@ -83,6 +83,10 @@ class Result:
         """Normalised log-density at ``n`` points, in the stated units, ``(n,)``."""
         raise NotImplementedError(f"{type(self).__name__} has no density")
 
+    def named(self, n: int, *, seed: int) -> dict[str, np.ndarray]:
+        """The draws of `sample` by parameter name, whatever form that gives."""
+        return self.sample(n, seed=seed)
+
     def importance_sample(self, n: int, *, seed: int) -> Any:
         """``n`` draws with ``draws``, ``log_weights``, ``log_p`` and ``log_q``.
 
@@ -217,7 +221,7 @@ class Result:
                 "log_weight": found.log_weights,
             }
         else:
-            draws = self.sample(n, seed=seed)
+            draws = self.named(n, seed=seed)
             statistics = {"lp": self.log_prob(draws)}
         units = {p.name: p.unit for p in self.parameters if p.unit}
         attributes = {"created_by": "posterion", "kind": self.kind, "name": self.name}
@@ -251,7 +255,7 @@ class Result:
         if n < 1:
             raise SettingError(f"the number of draws must be positive, got {n}")
         if not weighted:
-            return Weighted(self.sample(n, seed=seed))
+            return Weighted(self.named(n, seed=seed))
         found: Any = self.importance_sample(n, seed=seed)
         log_weights, log_p = (np.asarray(a, np.float64) for a in (found.log_weights, found.log_p))
         bad = (

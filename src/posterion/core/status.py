@@ -31,6 +31,21 @@ class Status(enum.Enum):
         "The flow agrees with the density and with every independent witness that may testify: use "
         "sample() as it is, and importance_sample() where the last per mille matters.",
     )
+    fitted = (
+        "fitted",
+        "The draws cannot be told from samples that the fit never saw: use sample() and log_prob() "
+        "as they are, as far as that many samples can tell.",
+    )
+    misfit = (
+        "misfit",
+        "The draws can be told from samples that the fit never saw: take a larger or another flow "
+        "or more samples, and until then neither draws nor densities to the percent.",
+    )
+    still_improving = (
+        "still_improving",
+        "The draws can be told from held-out samples, and the loss was still falling when the "
+        "epochs ran out: fit longer (epochs=...).",
+    )
     unwitnessed = (
         "unwitnessed",
         "The flow fits the density wherever it draws, but nothing independent has looked for modes "
@@ -84,4 +99,4 @@ class Status(enum.Enum):
     @property
     def ok(self) -> bool:
         """Whether the draws may be used as they are."""
-        return self is Status.converged
+        return self in (Status.converged, Status.fitted)

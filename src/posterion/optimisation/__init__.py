@@ -2,12 +2,15 @@
 
 from posterion.optimisation.checkpoint import Checkpoint, leaves_of, restore
 from posterion.optimisation.guard import Guard
-from posterion.optimisation.loop import Trained, cosine, run_segment, trainable, update
+from posterion.optimisation.loop import Trained, adam, cosine, run_segment, trainable, update
+from posterion.optimisation.placement import Placement
 
 __all__ = [
     "Checkpoint",
     "Guard",
+    "Placement",
     "Trained",
+    "adam",
     "cosine",
     "leaves_of",
     "restore",

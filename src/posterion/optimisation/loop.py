@@ -1,7 +1,7 @@
 """The compiled loop: segments of steps as one scan, rates given at run time."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -10,43 +10,72 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
-_ADAM = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
+_FIXED = (".mask", ".group", ".probes")
+
+
+@lru_cache
+def adam(clip: float | int = 1.0) -> optax.GradientTransformation:
+    """Adam without its rate, the gradient's norm clipped; one object for each ``clip``."""
+    return optax.chain(optax.clip_by_global_norm(clip), optax.scale_by_adam())
 
 
 class Trained(NamedTuple):
-    """Parameters under training and the optimiser's memory of them."""
+    """Parameters under training and the optimiser's memory of them.
+
+    ``average`` is the moving average of the parameters, ``None`` where there is none.
+    """
 
     params: PyTree
     memory: PyTree
     skipped: Array
+    average: PyTree = None
 
     @classmethod
-    def start(cls, params: PyTree) -> "Trained":
-        """The state before the first step."""
-        return cls(params, _ADAM.init(params), jnp.zeros((), jnp.int32))
+    def start(
+        cls,
+        params: PyTree,
+        optimiser: optax.GradientTransformation | None = None,
+        *,
+        averaged: bool = False,
+    ) -> "Trained":
+        """The state before the first step; :func:`adam` by default."""
+        memory = (optimiser or adam()).init(params)
+        return cls(params, memory, jnp.zeros((), jnp.int32), params if averaged else None)
 
 
-def update(state: Trained, gradient: PyTree, rate: Array) -> Trained:
-    """One step of Adam at ``rate``, the norm clipped; a gradient that is not finite is skipped."""
+def update(
+    state: Trained,
+    gradient: PyTree,
+    rate: Array,
+    optimiser: optax.GradientTransformation | None = None,
+    decay: Array | None = None,
+) -> Trained:
+    """One step at ``rate``; one with a gradient that is not finite is skipped, and counted.
+
+    ``decay`` is that of the moving average, where the state has one.
+    """
     usable = jnp.isfinite(optax.tree.norm(gradient))
-    change, memory = _ADAM.update(gradient, state.memory)
+    change, memory = (optimiser or adam()).update(gradient, state.memory, state.params)
     params = jax.tree.map(lambda p, c: p - rate * c, state.params, change)
     params, memory = jax.tree.map(
         lambda new, old: jnp.where(usable, new, old), (params, memory), (state.params, state.memory)
     )
-    return Trained(params, memory, state.skipped + ~usable)
+    average = state.average
+    if average is not None and decay is not None:
+        average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params)
+    return Trained(params, memory, state.skipped + ~usable, average)
 
 
 def trainable(model: eqx.Module, frozen: Callable[[Any], bool] | None = None) -> tuple[Any, Any]:
     """Splits a model into its trained arrays and the rest.
 
-    Masks and base distributions stay as they are; ``frozen`` says of a leaf's path (a string)
-    whether it does too.
+    Masks, groups, random probes and base distributions stay as they are; ``frozen`` says of a
+    leaf's path (a string) whether it does too.
     """
 
     def learns(path, leaf) -> bool:
         name = jax.tree_util.keystr(path)
-        if not eqx.is_inexact_array(leaf) or name.endswith(".mask") or name.startswith(".base"):
+        if not eqx.is_inexact_array(leaf) or name.endswith(_FIXED) or name.startswith(".base"):
             return False
         return frozen is None or not frozen(name)
 
@@ -62,6 +91,7 @@ def run_segment(
     key: Array,
     start: Array,
     schedule: dict[str, Array],
+    optimiser: optax.GradientTransformation | None = None,
 ) -> tuple[Trained, Any]:
     """One compiled segment: as many steps as ``schedule`` has rows.
 
@@ -73,7 +103,9 @@ def run_segment(
         inputs: passed on.
         key: each step folds its number into it.
         start: number of the first step.
-        schedule: arrays with a row per step, ``"rate"`` the learning rate.
+        schedule: arrays with a row per step, ``"rate"`` the learning rate, ``"decay"`` that of the
+            moving average if there is one.
+        optimiser: :func:`adam` by default; one and the same object, so that it compiles once.
 
     Returns:
         The state after, and the records stacked.
@@ -87,7 +119,7 @@ def run_segment(
         gradient, record = jax.grad(objective, has_aux=True)(
             state.params, jax.random.fold_in(key, number), row
         )
-        return update(state, gradient, row["rate"]), record
+        return update(state, gradient, row["rate"], optimiser, row.get("decay")), record
 
     numbers = start + jnp.arange(len(schedule["rate"]), dtype=jnp.int32)
     return jax.lax.scan(step, state, (numbers, schedule))

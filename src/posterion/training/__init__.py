@@ -1,5 +1,7 @@
-"""Training: ``learn`` turns a density into a posterior that samples itself."""
+"""Training: ``learn`` turns a density, and ``fit`` samples, into what samples itself."""
 
+from posterion.training.classifier import Classifier, classify
+from posterion.training.distillation import distill
 from posterion.training.divergences import (
     Divergence,
     alpha,
@@ -8,21 +10,40 @@ from posterion.training.divergences import (
     jeffreys,
     reverse_kl,
 )
+from posterion.training.fit import fit
+from posterion.training.fitted import Fit
+from posterion.training.losses import (
+    FlowMatching,
+    Loss,
+    NegativeLogLikelihood,
+    SamplesAndDensity,
+)
 from posterion.training.method import DEFAULT, POSTER, Method
 from posterion.training.mixed import MixedPosterior
 from posterion.training.posterior import Posterior, WeightedSample, load
+from posterion.training.recipe import FitMethod
 from posterion.training.self_learning import learn
 
 __all__ = [
     "DEFAULT",
     "POSTER",
+    "Classifier",
     "Divergence",
+    "Fit",
+    "FitMethod",
+    "FlowMatching",
+    "Loss",
     "Method",
     "MixedPosterior",
+    "NegativeLogLikelihood",
     "Posterior",
+    "SamplesAndDensity",
     "WeightedSample",
     "alpha",
     "chi_squared",
+    "classify",
+    "distill",
+    "fit",
     "forward_kl",
     "jeffreys",
     "learn",

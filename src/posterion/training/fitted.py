@@ -1,0 +1,289 @@
+"""What ``fit`` returns: a density learned from samples, with its health."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from posterion import bundles
+from posterion.bijections.base import apply_batch
+from posterion.core.errors import SampleError, SettingError
+from posterion.core.estimate import Estimate
+from posterion.core.registry import register
+from posterion.core.result import Result
+from posterion.core.status import Status
+from posterion.diagnostics.fitting import FitFindings, assess_fit, two_samples
+from posterion.diagnostics.health import Health
+from posterion.distributions.flow import Flow
+from posterion.targets.frame import Frame
+from posterion.targets.parameter import Parameter
+from posterion.targets.target import (
+    Target,
+    flatten_theta,
+    unflatten_theta,
+    v_and_log_det,
+    x_and_log_det,
+)
+from posterion.training.losses import log_probs
+from posterion.training.samples import context_rows
+from posterion.training.supports import warn_if_slow
+
+_CHUNK = 16384
+_COMPARED = 10_000
+
+
+@eqx.filter_jit
+def _draw(flow: Flow, seed: Array, number: Array, context: Array | None) -> tuple[Array, Array]:
+    """One chunk of draws in the frame's coordinates, and their log-densities."""
+    key = jax.random.fold_in(jax.random.wrap_key_data(seed), number)
+    z, log_prob = flow.base.sample_and_log_prob(key, (_CHUNK,))
+    v, log_det = apply_batch(flow.bijection.forward_and_log_det, z, context=context)
+    return v, log_prob - log_det
+
+
+def _without_target(fit: "Fit") -> "Fit":
+    return replace(fit, target=None)
+
+
+@register("fit", kept=_without_target)
+@dataclass(frozen=True, eq=False, repr=False)
+class Fit(Result):
+    """A density learned from samples: independent draws, its value anywhere, and its health.
+
+    A conditional fit takes ``context`` in `sample` and `log_prob`; `given` fixes one condition, and
+    then `summary`, `corner` and the other questions work as without.
+
+    Attributes:
+        name: of what was fitted.
+        parameters: of the coordinates.
+        flow: the distribution in the frame's coordinates.
+        frame: from there to the parameters.
+        context: names of the context's columns.
+        context_location, context_scale: by which the flow sees it.
+        form: whether draws are an array or a dict by parameter name.
+        health: the report; its status says whether to believe the rest.
+        history: one entry per epoch: step, loss, valid, seconds.
+        settings, versions, citations, provenance: how it came about.
+        condition: the fixed condition, where `given` made one.
+        target: the density that the samples are of, where it is at hand.
+    """
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    flow: Flow
+    frame: Frame
+    context: tuple[str, ...]
+    context_location: np.ndarray
+    context_scale: np.ndarray
+    form: Literal["array", "dict"]
+    history: dict[str, np.ndarray]
+    settings: dict[str, Any]
+    versions: dict[str, str]
+    citations: tuple[str, ...]
+    provenance: dict[str, Any]
+    health: Health = field(default=Health(Status.not_checked))
+    condition: np.ndarray | None = None
+    target: Target | None = None
+
+    @property
+    def kind(self) -> str:
+        """``"fit"``."""
+        return "fit"
+
+    @property
+    def status(self) -> Status:
+        """The verdict of the health report."""
+        return self.health.status
+
+    @property
+    def dim(self) -> int:
+        """Number of coordinates."""
+        return self.frame.dim
+
+    def sample(self, n: int, *, context: Any = None, seed: int) -> Any:
+        """``n`` independent draws, float64, in the form of the samples.
+
+        The same seed gives the same draws.
+
+        Args:
+            n: number of draws (for each condition).
+            context: conditions ``(rows, width)``, or a dict or DataFrame by their names.
+            seed: of the draws.
+
+        Returns:
+            An array ``(n, dim)`` or a dict of arrays ``(n, *shape)``; with context ``(rows, n,
+            ...)``.
+
+        Raises:
+            SettingError: ``n`` is not positive, or context is given where there is none, or lacks.
+        """
+        warn_if_slow(self.flow, "forward")
+        rows = self._conditions(context)
+        x = self._draw(n, rows, seed)[0]
+        if context is not None and rows is not None:
+            x = x.reshape(len(rows), n, self.dim)
+        return x if self.form == "array" else unflatten_theta(self.parameters, x)
+
+    def log_prob(self, x: Any, context: Any = None) -> np.ndarray:
+        """Normalised log-density at ``n`` points, in the stated units, float64 ``(n,)``.
+
+        Args:
+            x: an array ``(n, dim)``, or a dict of arrays ``(n, *shape)``.
+            context: one condition for all, or one a point.
+
+        Raises:
+            SampleError: points or conditions of the wrong shape.
+        """
+        warn_if_slow(self.flow, "inverse")
+        points = self._points(x)
+        rows = self._conditions(context)
+        if rows is not None and len(rows) not in (1, len(points)):
+            raise SampleError(f"there are {len(rows)} conditions for {len(points)} points")
+        v, log_det = v_and_log_det(self.frame, points)
+        if rows is not None:
+            rows = np.broadcast_to(rows, (len(points), rows.shape[1]))
+        return log_probs(self.flow, v.astype(np.float32), rows) + log_det
+
+    def given(self, context: Any) -> "Fit":
+        """The distribution under one condition, ``(width,)`` or a dict of numbers by name."""
+        if not self.context:
+            raise SettingError(f"{self.name!r} has no context")
+        if isinstance(context, Mapping):
+            context = {name: np.atleast_1d(value) for name, value in context.items()}
+        rows = context_rows(context, self.context)
+        if len(rows) != 1:
+            raise SettingError(f"given takes one condition, not {len(rows)}")
+        return replace(self, condition=rows[0])
+
+    def save(self, path: str | Path) -> None:
+        """Writes the fit to one ``.posterion`` file, without samples and density.
+
+        Raises:
+            OutputError: the file cannot be written; the one before is still there.
+        """
+        card = {
+            "kind": self.kind,
+            "name": self.name,
+            "parameters": [bundles.parameter_entry(p) for p in self.parameters],
+            "context": list(self.context),
+            "status": self.status.name,
+            "health": {"sentence": self.status.sentence, "report": str(self.health)},
+            "provenance": self.provenance,
+            "citations": list(self.citations),
+            "settings": self.settings,
+            "history": {k: v.tolist() for k, v in self.history.items()},
+            "licence": str(self.provenance.get("licence", "")),
+        }
+        bundles.save_object(Path(path), self, card)
+
+    def named(self, n: int, *, seed: int) -> dict[str, np.ndarray]:
+        return unflatten_theta(self.parameters, self._draw(n, self._conditions(None), seed)[0])
+
+    # Inside -----------------------------------------------------------------------------------
+
+    def _points(self, x: Any) -> np.ndarray:
+        if isinstance(x, Mapping) or hasattr(x, "columns"):
+            return flatten_theta(self.parameters, {str(k): np.asarray(x[k]) for k in x})
+        points = np.asarray(x, np.float64)
+        points = points[None] if points.shape == (self.dim,) else points
+        if points.ndim != 2 or points.shape[1] != self.dim:
+            raise SampleError(f"points must be (n, {self.dim}), got {points.shape}")
+        return points
+
+    def _conditions(self, context: Any) -> np.ndarray | None:
+        """Conditions as the flow sees them, float32 ``(rows, width)``."""
+        if not self.context:
+            if context is not None:
+                raise SettingError(f"{self.name!r} has no context; it takes none")
+            return None
+        if context is None:
+            if self.condition is None:
+                raise SettingError(
+                    f"{self.name!r} needs a context: {', '.join(self.context)}; give context=, or "
+                    "fix one by fit.given(context)"
+                )
+            context = self.condition
+        rows = context_rows(context, self.context)
+        return ((rows - self.context_location) / self.context_scale).astype(np.float32)
+
+    def _draw(self, n: int, rows: np.ndarray | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Coordinates ``(rows * n, dim)`` and their log-densities per unit of them."""
+        if n < 1:
+            raise SettingError(f"the number of draws must be positive, got {n}")
+        total = n if rows is None else n * len(rows)
+        v, log_v = np.empty((total, self.dim), np.float32), np.empty(total)
+        key = jax.random.key_data(jax.random.key(seed))
+        for number, start in enumerate(range(0, total, _CHUNK)):
+            stop = min(start + _CHUNK, total)
+            given = None
+            if rows is not None:
+                index = np.minimum(np.arange(start, start + _CHUNK), total - 1) // n
+                given = jnp.asarray(rows[index])
+            part, log_q = _draw(self.flow, key, jnp.asarray(number, jnp.int32), given)
+            v[start:stop] = np.asarray(part)[: stop - start]
+            log_v[start:stop] = np.asarray(log_q)[: stop - start]
+        x, log_det = x_and_log_det(self.frame, v)
+        return x, log_v - log_det
+
+    def _sample_flat(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
+        count = int(np.prod(shape)) if shape else 1
+        rows = self._conditions(None)
+        v = self.flow.sample(key, (count,), None if rows is None else jnp.asarray(rows[0]))
+        with jax.enable_x64(True):
+            return self.frame.to_x(v)[0].reshape(*shape, self.dim)
+
+    def _log_prob_flat(self, x: Array) -> Array:
+        with jax.enable_x64(True):
+            v, log_det = self.frame.to_v(x)
+            v, log_det = v.astype(jnp.float32), log_det.astype(jnp.float32)
+        rows = self._conditions(None)
+        context = None if rows is None else jnp.asarray(rows[0])
+        return apply_batch(self.flow.log_prob, v, context=context) + log_det
+
+
+def examine(fit: Fit, fed: Any, outcome: dict[str, Any], *, seed: int) -> Fit:
+    """The fit with its health: mean log-densities, and draws beside the held-out rows."""
+    held = {k: a[:_COMPARED] for k, a in fed.valid.items()}
+    names = [column for parameter in fit.parameters for column in parameter.columns]
+    weights = held["weight"].astype(np.float64)
+    rng = np.random.default_rng([seed, 31])
+    if np.ptp(weights) > 0:  # as many events, each as probable as its weight
+        chosen = rng.choice(len(weights), len(weights), p=weights / weights.sum())
+        held = {k: a[chosen] for k, a in held.items()}
+    x, _ = x_and_log_det(fit.frame, held["v"])
+    rows = held["context"] if fit.context else None
+    drawn, _ = fit._draw(1 if rows is not None else len(x), rows, seed + 7)
+    periods = [
+        p.upper - p.lower if p.periodic and p.lower is not None and p.upper is not None else None
+        for p in fit.parameters
+        for _ in range(p.size)
+    ]
+    two = two_samples(
+        drawn, x, names, seed=seed, context=held["context"].astype(np.float64), periods=periods
+    )
+    train = fed.held if fed.held is not None else fed.valid
+    found = FitFindings(
+        name=fit.name,
+        train=_mean_log_prob(fit, {k: a[:_COMPARED] for k, a in train.items()}),
+        valid=_mean_log_prob(fit, fed.valid),
+        two=two,
+        measure=tuple(parameter.measure() for parameter in fit.parameters),
+        **outcome,
+    )
+    return replace(fit, health=assess_fit(found))
+
+
+def _mean_log_prob(fit: Fit, rows: dict[str, np.ndarray]) -> Estimate:
+    """Weighted mean log-density per event, in the stated units."""
+    _, log_det = x_and_log_det(fit.frame, rows["v"])
+    values = log_probs(fit.flow, rows["v"], rows["context"] if fit.context else None) - log_det
+    w = rows["weight"].astype(np.float64)
+    mean = float(w @ values / w.sum())
+    spread = float(np.sqrt(np.square(w * (values - mean)).sum()) / w.sum())
+    return Estimate(mean, spread)

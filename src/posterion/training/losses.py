@@ -1,0 +1,133 @@
+"""Losses of a fit: functions of a flow and of a batch of samples, for the compiled loop.
+
+``inputs`` hold ``v`` (n, dim), ``context`` (n, width) and ``weight`` (n,); ``row["rows"]`` says
+which of them make the batch.
+"""
+
+from abc import abstractmethod
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from posterion.bijections.base import apply_batch
+from posterion.bijections.continuous import Continuous, flow_matching_loss
+from posterion.core.errors import SettingError
+from posterion.distributions.flow import Flow
+from posterion.targets.frame import Frame
+from posterion.targets.target import Target, pad_rows
+from posterion.training.divergences import reverse_kl
+from posterion.training.objectives import PathObjective
+
+_CHUNK = 16384
+
+Inputs = dict[str, Any]
+
+
+class Batch(NamedTuple):
+    """Coordinates (n, dim), conditions (n, width) or ``None``, weights (n,) of mean about 1."""
+
+    v: Array
+    context: Array | None
+    weight: Array
+
+
+class Loss(eqx.Module):
+    """What a fit minimises; a frozen record of settings, so that it compiles once."""
+
+    @abstractmethod
+    def value(self, flow: Flow, batch: Batch, key: Array, inputs: Inputs) -> Array:
+        """The loss of a batch."""
+
+    def __call__(
+        self, flow: Flow, inputs: Inputs, key: Array, row: dict[str, Array]
+    ) -> tuple[Array, dict[str, Array]]:
+        batch = take(inputs, row["rows"])
+        loss = self.value(flow, batch, key, inputs)
+        return loss, {"loss": loss}
+
+
+def take(inputs: Inputs, rows: Array) -> Batch:
+    """Some rows of the inputs."""
+    context = inputs["context"][rows] if inputs["context"].shape[1] else None
+    return Batch(inputs["v"][rows], context, inputs["weight"][rows])
+
+
+class NegativeLogLikelihood(Loss):
+    """Minus the weighted mean log-density."""
+
+    def value(self, flow: Flow, batch: Batch, key: Array, inputs: Inputs) -> Array:
+        log_prob = apply_batch(flow.log_prob, batch.v, context=batch.context)
+        return -jnp.mean(batch.weight * log_prob)
+
+
+class SamplesAndDensity(Loss):
+    """Samples and the density that they are of: minus log-likelihood and reverse KL, added.
+
+    The Jeffreys divergence up to a constant: one half from the samples, the other by path gradients
+    at the flow's own draws.
+    """
+
+    target: Target = eqx.field(static=True)
+    draws: int = eqx.field(static=True)
+
+    def value(self, flow: Flow, batch: Batch, key: Array, inputs: Inputs) -> Array:
+        path = PathObjective(self.target, reverse_kl, self.draws, 0.0)
+        frame: Frame = inputs["frame"]
+        row = {"spread": jnp.ones(()), "beta": jnp.ones(())}
+        loss, _ = path(flow, frame, key, row)
+        return NegativeLogLikelihood().value(flow, batch, key, inputs) + loss
+
+
+class FlowMatching(Loss):
+    """The velocity of a continuous flow regressed on straight lines (Lipman et al. 2210.02747)."""
+
+    def value(self, flow: Flow, batch: Batch, key: Array, inputs: Inputs) -> Array:
+        inner, noise = jax.random.split(key)
+        z = flow.base.sample(noise, batch.v.shape[:1])
+        return flow_matching_loss(
+            continuous_of(flow), batch.v, z, inner, context=batch.context, weights=batch.weight
+        )
+
+
+def continuous_of(flow: Flow) -> Continuous:
+    """The one continuous bijection that a flow consists of.
+
+    Raises:
+        SettingError: it is of another kind.
+    """
+    bijection: Any = flow.bijection
+    while len(getattr(bijection, "bijections", ())) == 1:
+        bijection = bijection.bijections[0]
+    if not isinstance(bijection, Continuous):
+        raise SettingError(
+            f"flow matching is for continuous flows, not for a {type(bijection).__name__}: build "
+            "one with posterion.flows.continuous, or use another loss"
+        )
+    return bijection
+
+
+@eqx.filter_jit
+def _log_probs(flow: Flow, v: Array, context: Array | None) -> Array:
+    return apply_batch(flow.log_prob, v, context=context)
+
+
+def log_probs(flow: Flow, v: np.ndarray, context: np.ndarray | None) -> np.ndarray:
+    """Log-densities of rows on the host, float64 ``(n,)``, in chunks of few shapes.
+
+    Args:
+        flow: in the frame's coordinates.
+        v: ``(n, dim)``, float32.
+        context: ``(n, width)``, float32, or ``None``.
+    """
+    out = np.empty(len(v))
+    for start in range(0, len(v), _CHUNK):
+        piece = v[start : start + _CHUNK]
+        rows = None if context is None else pad_rows(context[start : start + _CHUNK], _CHUNK)
+        given = None if rows is None else jnp.asarray(rows)
+        found = _log_probs(flow, jnp.asarray(pad_rows(piece, _CHUNK)), given)
+        out[start : start + len(piece)] = np.asarray(found)[: len(piece)]
+    return out

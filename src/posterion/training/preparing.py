@@ -1,0 +1,240 @@
+"""Samples looked through once: what is wrong with them, and the frame in which a flow learns."""
+
+from dataclasses import dataclass, field
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from posterion.bijections.support import SupportMap
+from posterion.core.errors import SampleError
+from posterion.core.progress import progress
+from posterion.targets.frame import Frame
+from posterion.targets.target import v_and_log_det
+from posterion.training.samples import Samples
+
+Floats = NDArray[np.float64]
+
+CHUNK = 65536
+_SHOWN = 5
+_ROWS_A_COORDINATE = 10
+_SAME = 1 - 1e-9
+_FLAT = 1e-12
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """How rows become what a flow learns from: coordinates of the frame, in float32.
+
+    Attributes:
+        frame: of the coordinates.
+        location, scale: of the context, each of its width.
+        mean_weight: of the rows.
+        rows: that can be used.
+        effective: what they are worth, ``(sum w)^2 / sum w^2``.
+        dropped: rows left out, as they are not finite or outside of the support.
+        notes: what to know of the samples.
+    """
+
+    frame: Frame
+    location: Floats
+    scale: Floats
+    mean_weight: float
+    rows: int
+    effective: float
+    dropped: int
+    notes: tuple[str, ...]
+
+    def __call__(self, samples: Samples, chunk: np.ndarray) -> dict[str, np.ndarray]:
+        """``v``, ``context`` and ``weight`` of the usable rows of a chunk, float32."""
+        x, context, weights = samples.cut(chunk)
+        if self.dropped:
+            kept = _usable(self.frame.support, chunk, x)[0]
+            x, context, weights = x[kept], context[kept], weights[kept]
+        v, _ = v_and_log_det(self.frame, x)
+        return {
+            "v": v.astype(np.float32),
+            "context": self.condition(context),
+            "weight": (weights / self.mean_weight).astype(np.float32),
+        }
+
+    def condition(self, context: np.ndarray) -> np.ndarray:
+        """The context as the flow sees it, float32."""
+        return ((context - self.location) / self.scale).astype(np.float32)
+
+
+@dataclass
+class _Sums:
+    """Weighted sums about a first mean, so that nothing cancels."""
+
+    origin: Floats
+    weight: float = 0.0
+    first: Floats = field(init=False)
+    second: Floats = field(init=False)
+
+    def __post_init__(self):
+        dim = len(self.origin)
+        self.first, self.second = np.zeros(dim), np.zeros((dim, dim))
+
+    def add(self, values: Floats, weights: Floats) -> None:
+        moved = values - self.origin
+        self.weight += float(weights.sum())
+        self.first += weights @ moved
+        self.second += (moved * weights[:, None]).T @ moved
+
+    def moments(self) -> tuple[Floats, Floats]:
+        """Mean and covariance."""
+        mean = self.first / self.weight
+        return self.origin + mean, self.second / self.weight - np.outer(mean, mean)
+
+
+def prepare(
+    samples: Samples, support: SupportMap, *, whiten: str, drop: bool, quiet: bool | None = None
+) -> Prepared:
+    """Looks through all rows, in chunks.
+
+    Args:
+        samples: the rows.
+        support: of their coordinates.
+        whiten: whether the frame takes their full covariance, their scales, or nothing.
+        drop: leave out rows that are not finite or outside of the support, and count them.
+        quiet: no progress bar.
+
+    Raises:
+        SampleError: rows that cannot be used (unless dropped), negative or no weights, a constant
+            column, two columns that are one, fewer rows than coordinates.
+    """
+    names = [column for parameter in samples.parameters for column in parameter.columns]
+    plain = Frame.plain(support)
+    inner: _Sums | None = None
+    outer: _Sums | None = None
+    bad = _Bad(names)
+    count, used, squares = 0, 0, 0.0
+    with progress("looking through the samples", total=samples.rows.count, quiet=quiet) as bar:
+        for chunk in samples.rows.chunks(CHUNK):
+            x, context, weights = samples.cut(chunk)
+            kept, outside = _usable(support, chunk, x)
+            bad.note(count, chunk, kept, outside)
+            if weights[kept].min(initial=0.0) < 0:
+                row = count + int(np.flatnonzero(kept & (weights < 0))[0])
+                raise SampleError(f"the weight of row {row} is negative; weights count events")
+            x, context, weights = x[kept], context[kept], weights[kept]
+            count += len(chunk)
+            used += len(x)
+            squares += float(np.square(weights).sum())
+            if len(x):
+                u, _ = v_and_log_det(plain, x)
+                inner = inner or _Sums(u.mean(axis=0))
+                outer = outer or _Sums(context.mean(axis=0))
+                inner.add(u, weights)
+                outer.add(context, weights)
+            bar.update(count)
+    bad.judge(drop)
+    dim = len(names)
+    if inner is None or outer is None or used <= dim:
+        raise SampleError(f"there are {used} usable rows for {dim} coordinates; more are needed")
+    if not inner.weight > 0:
+        raise SampleError("all weights are zero")
+    mean, covariance = inner.moments()
+    circular = plain.circular
+    _look_at(names, mean, covariance, circular)
+    enough = used >= _ROWS_A_COORDINATE * dim
+    location, lower = _whitening(mean, covariance, circular, whiten if enough else "scale", whiten)
+    context_mean, context_covariance = outer.moments()
+    scale = np.sqrt(np.diag(context_covariance))
+    flat = scale <= _FLAT * (1 + np.abs(context_mean))
+    notes = list(samples.notes)
+    if flat.any():
+        which = ", ".join(n for n, f in zip(samples.context, flat, strict=True) if f)
+        notes.append(f"the context's {which} does not vary: nothing is learned of it")
+    if bad.total and drop:
+        notes.append(f"dropped: {bad.text()}")
+    return Prepared(
+        Frame.of(location, lower, support, 0.0),
+        context_mean,
+        np.where(flat, 1.0, scale),
+        inner.weight / used,
+        used,
+        inner.weight**2 / squares,
+        bad.total,
+        tuple(notes),
+    )
+
+
+def _usable(
+    support: SupportMap, chunk: np.ndarray, x: np.ndarray
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which rows are finite and inside, ``(n,)``; which coordinates are outside, ``(n, dim)``."""
+    with jax.enable_x64(True):
+        lower, upper = map(np.asarray, support.ends())
+    outside = (x < lower) | (x > upper)
+    usable = np.logical_and(np.isfinite(chunk).all(axis=1), ~outside.any(axis=1))
+    return np.asarray(usable), outside
+
+
+class _Bad:
+    """Rows that cannot be used, and why."""
+
+    def __init__(self, names: list[str]):
+        self.names = names
+        self.first: list[int] = []
+        self.not_finite = 0
+        self.outside = np.zeros(len(names), int)
+        self.total = 0
+
+    def note(self, start: int, chunk: np.ndarray, kept: np.ndarray, outside: np.ndarray) -> None:
+        rows = np.flatnonzero(~kept)
+        self.first += (start + rows[: _SHOWN - len(self.first)]).tolist()
+        self.not_finite += int((~np.isfinite(chunk).all(axis=1)).sum())
+        self.outside += outside.sum(axis=0)
+        self.total += len(rows)
+
+    def text(self) -> str:
+        """What is wrong with how many."""
+        parts = [f"{self.not_finite} rows are not finite"] if self.not_finite else []
+        parts += [
+            f"{n} rows have {name} outside of its support"
+            for name, n in zip(self.names, self.outside, strict=True)
+            if n
+        ]
+        return "; ".join(parts)
+
+    def judge(self, drop: bool) -> None:
+        if self.total and not drop:
+            shown = ", ".join(map(str, self.first))
+            raise SampleError(
+                f"{self.text()} (the first: {shown}); mend them, or leave them out by drop=True"
+            )
+
+
+def _look_at(names: list[str], mean: Floats, covariance: Floats, circular: np.ndarray) -> None:
+    """Constant columns and columns that are one."""
+    sd = np.sqrt(np.maximum(np.diag(covariance), 0))
+    flat = np.flatnonzero(sd <= _FLAT * (1 + np.abs(mean)))
+    if flat.size:
+        raise SampleError(
+            f"constant: {', '.join(names[i] for i in flat[:_SHOWN])}; leave such columns out"
+        )
+    correlation = np.abs(covariance / np.outer(sd, sd))
+    pairs = np.argwhere(np.triu(correlation > _SAME, 1) & ~circular[:, None] & ~circular)
+    if len(pairs):
+        shown = "; ".join(f"{names[i]} and {names[j]}" for i, j in pairs[:_SHOWN])
+        raise SampleError(f"the same up to scale: {shown}; leave one of them out")
+
+
+def _whitening(
+    mean: Floats, covariance: Floats, circular: np.ndarray, kind: str, asked: str
+) -> tuple[Floats, Floats]:
+    """Location and triangular scale of the coordinates that are not on a circle."""
+    dim = len(mean)
+    line = ~circular
+    if asked == "none":
+        return np.zeros(dim), np.eye(dim)
+    covariance = np.where(line[:, None] & line, covariance, np.eye(dim))
+    if kind == "scale":
+        covariance = np.diag(np.diag(covariance))
+    scale = np.sqrt(np.diag(covariance))
+    correlation = covariance / np.outer(scale, scale)
+    # Sums of columns leave it singular: their flow still has a width of a thousandth.
+    lower = np.asarray(np.linalg.cholesky((1 - 1e-6) * correlation + 1e-6 * np.eye(dim)), float)
+    return np.where(line, mean, 0.0), scale[:, None] * lower

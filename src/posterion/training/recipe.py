@@ -1,0 +1,102 @@
+"""How to fit: one frozen record of settings, and the losses by name."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from posterion.core.errors import SettingError
+from posterion.distributions.flow import Flow
+from posterion.targets.target import Target
+from posterion.training.losses import (
+    FlowMatching,
+    Loss,
+    NegativeLogLikelihood,
+    SamplesAndDensity,
+    continuous_of,
+)
+
+LOSSES = ("nll", "samples_and_density", "flow_matching")
+
+
+@dataclass(frozen=True)
+class FitMethod:
+    """Settings of :func:`posterion.fit`.
+
+    Attributes:
+        epochs: passes over the training rows, at most.
+        batch: rows a step.
+        rate: learning rate of Adam.
+        schedule: the rate falls to zero as a cosine, or by half whenever the held-out loss has not
+            fallen for a third of the patience, or is constant.
+        patience: epochs without a lower held-out loss, after which the fit stops.
+        validation: share of the rows held out.
+        clip: largest norm of a gradient.
+        average: decay of the moving average of the parameters that is kept; 0 for none.
+        whiten: whether the frame takes the samples' full covariance, their scales, or nothing.
+    """
+
+    epochs: int = 100
+    batch: int = 512
+    rate: float | int = 1e-3
+    schedule: str = "cosine"
+    patience: int = 20
+    validation: float | int = 0.1
+    clip: float | int = 5.0
+    average: float | int = 0.0
+    whiten: str = "full"
+
+    def __post_init__(self):
+        for name in ("epochs", "batch", "rate", "patience", "clip"):
+            if not getattr(self, name) > 0:
+                raise SettingError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("validation", "average"):
+            if not 0 <= getattr(self, name) < 1:
+                raise SettingError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        if not self.validation > 0:
+            raise SettingError("validation must be above 0: held-out rows decide what is kept")
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                raise SettingError(
+                    f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
+                )
+
+
+_CHOICES = {
+    "schedule": ("cosine", "plateau", "constant"),
+    "whiten": ("full", "scale", "none"),
+}
+
+
+def make_fit_method(changes: dict[str, Any]) -> FitMethod:
+    """The default settings with ``changes``.
+
+    Raises:
+        SettingError: an unknown setting; the message lists the known ones.
+    """
+    known = [field.name for field in fields(FitMethod)]
+    if unknown := sorted(set(changes) - set(known)):
+        raise SettingError(f"unknown settings {unknown}; known: {', '.join(known)}")
+    return replace(FitMethod(), **changes)
+
+
+def loss_of(loss: str | Loss, flow: Flow, target: Target | None, method: FitMethod) -> Loss:
+    """The loss of that name.
+
+    Raises:
+        SettingError: there is none, or it does not suit the flow or needs a target.
+        GradientError: the target's density has no gradient.
+    """
+    if isinstance(loss, Loss):
+        return loss
+    if loss == "nll":
+        return NegativeLogLikelihood()
+    if loss == "flow_matching":
+        continuous_of(flow)
+        return FlowMatching()
+    if loss == "samples_and_density":
+        if target is None:
+            raise SettingError("loss='samples_and_density' needs the density: give target=")
+        if flow.context_shape is not None:
+            raise SettingError("loss='samples_and_density' is for flows without context")
+        target.require_gradient("learning from samples and density")
+        return SamplesAndDensity(target, min(method.batch, 256))
+    raise SettingError(f"unknown loss {loss!r}; choose one of {', '.join(LOSSES)}")
