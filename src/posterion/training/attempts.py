@@ -18,7 +18,7 @@ from posterion.distributions.flow import Flow
 from posterion.distributions.mixture import NormalMixture
 from posterion.optimisation import Guard, Trained, restore, run_segment, trainable
 from posterion.targets.target import Target, x_and_log_det
-from posterion.training.gaussians import by_expectation_maximisation, by_labels
+from posterion.training.gaussians import by_expectation_maximisation, by_labels, parted
 from posterion.training.method import Method
 from posterion.training.objectives import (
     Likelihood,
@@ -30,7 +30,7 @@ from posterion.training.objectives import (
 from posterion.training.scouting import WORTH_KEEPING, Ground
 
 SEGMENT = 100
-_COMPONENTS = 16
+COMPONENTS = 16
 _PRETRAIN_RATE = 1e-3
 _PATIENCE = 6
 _SETTLE_ROUNDS, _SETTLE_DRAWS = 3, 8192
@@ -93,17 +93,17 @@ def first_flow(ground: Ground, method: Method, kind: str, seed: int) -> Flow:
     base = None
     if not any(circular):
         if kind == "mixture":
-            base = by_expectation_maximisation(ground.v, _COMPONENTS, seed=seed)
+            base = by_expectation_maximisation(ground.v, COMPONENTS, seed=seed)
         elif kind == "auto" and ground.modes.count > 1:
             base = by_labels(ground.v, ground.modes.assign(ground.scouted.u))
     dim = len(circular)
     last = Affine(jnp.zeros(dim), jnp.zeros(dim)) if method.linear == "scale" else None
     return realnvp(
         dim,
-        layers=method.layers,
+        transforms=method.layers,
         hidden=method.hidden,
         activation=method.activation,
-        circular=circular,
+        periodic=circular,
         bins=method.bins,
         shift_first=method.shift_first,
         base=base,
@@ -114,10 +114,7 @@ def first_flow(ground: Ground, method: Method, kind: str, seed: int) -> Flow:
 
 def pretrain(flow: Flow, points: np.ndarray, method: Method, seed: int) -> Flow:
     """Maximum likelihood on the particles; the best on a held-out fifth of them is kept."""
-    order = np.random.default_rng([seed, 5]).permutation(len(points))
-    shuffled = jnp.asarray(points[order], jnp.float32)
-    held = len(points) // 5
-    valid, train = shuffled[:held], shuffled[held:]
+    train, valid = (jnp.asarray(part, jnp.float32) for part in parted(points, seed))
     params, fixed = trainable(flow)
     state = Trained.start(params)
     best, best_params = float(mean_log_prob(flow, valid)), params

@@ -1,6 +1,7 @@
 """How to learn: one frozen record of settings; one set of defaults serves every target."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from posterion.core.errors import SettingError
@@ -107,3 +108,32 @@ def make_method(method: "str | Method", changes: dict[str, Any]) -> Method:
     if unknown := sorted(set(changes) - set(known)):
         raise SettingError(f"unknown settings {unknown}; known: {', '.join(known)}")
     return replace(method, **changes)
+
+
+def check_limits(
+    seed: int,
+    budget: int | None,
+    seconds: float | int | None,
+    checkpoint: str | Path | None,
+    resume: bool,
+) -> None:
+    """Makes sure that a run can be begun as asked.
+
+    Raises:
+        SettingError: a negative seed, a limit that is not positive, nothing to resume from.
+    """
+    if seed < 0:
+        raise SettingError(f"seed must be a whole number of at least 0, got {seed}")
+    if budget is not None and budget < 1:
+        raise SettingError(f"budget must be a positive number of density calls, got {budget}")
+    if seconds is not None and not seconds > 0:
+        raise SettingError(f"seconds must be positive, got {seconds}")
+    if resume and checkpoint is None:
+        raise SettingError("resume needs the file to go on from: give checkpoint=")
+
+
+def plain(method: Method) -> dict[str, Any]:
+    """The method's settings as plain values for the card."""
+    values = asdict(method)
+    values["divergence"] = [list(term) for term in method.divergence.terms]
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}

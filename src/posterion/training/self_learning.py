@@ -17,12 +17,13 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
-from posterion.core.errors import CheckpointError, InterruptedLearning, SettingError
+from posterion.core.errors import CheckpointError, InterruptedLearning
 from posterion.core.estimate import Estimate
 from posterion.core.progress import Progress, progress
 from posterion.core.versions import versions
 from posterion.diagnostics import Findings, assess
 from posterion.diagnostics.weights import NonFinite
+from posterion.distributions.bases import Normal
 from posterion.distributions.flow import Flow
 from posterion.optimisation import Checkpoint, Trained, leaves_of, restore, trainable
 from posterion.sampling.smc import Scouted
@@ -30,6 +31,7 @@ from posterion.targets.plain import usable_cores
 from posterion.targets.target import Target, x_of
 from posterion.training.assessment import Witness, content_with, hopeless, measure, score_of
 from posterion.training.attempts import (
+    COMPONENTS,
     SEGMENT,
     Limits,
     Record,
@@ -39,7 +41,8 @@ from posterion.training.attempts import (
     pretrain,
     settle,
 )
-from posterion.training.method import Method, make_method
+from posterion.training.gaussians import predicts_better
+from posterion.training.method import Method, check_limits, make_method, plain
 from posterion.training.posterior import Posterior
 from posterion.training.scouting import Ground, adopt, first_frame, lay_out, survey
 
@@ -56,7 +59,8 @@ CITATIONS = (
     "kidger2021",
 )
 _EARLY = 3
-_FOR_A_TAIL = 2
+_FOR_A_TAIL, _TAIL_SHARE = 2, 3
+_GOES_ON = ("again", "tail")
 _SAVE_EVERY = 2.0
 _NOTHING: Mapping[str, Any] = {}
 
@@ -99,7 +103,7 @@ def learn(
         InterruptedLearning: Ctrl-C; the message says how to resume.
     """
     chosen = make_method(method, changes)
-    _check_limits(seed, budget, seconds, checkpoint, resume)
+    check_limits(seed, budget, seconds, checkpoint, resume)
     if not target.has_gradient and method == "poster":
         target.require_gradient("the poster's recipe")
     kept = Checkpoint(checkpoint, _identity(target, seed, chosen, budget))
@@ -112,23 +116,6 @@ def learn(
         raise run.interrupted() from error
     finally:
         target.close()
-
-
-def _check_limits(
-    seed: int,
-    budget: int | None,
-    seconds: float | int | None,
-    checkpoint: str | Path | None,
-    resume: bool,
-) -> None:
-    if seed < 0:
-        raise SettingError(f"seed must be a whole number of at least 0, got {seed}")
-    if budget is not None and budget < 1:
-        raise SettingError(f"budget must be a positive number of density calls, got {budget}")
-    if seconds is not None and not seconds > 0:
-        raise SettingError(f"seconds must be positive, got {seconds}")
-    if resume and checkpoint is None:
-        raise SettingError("resume needs the file to go on from: give checkpoint=")
 
 
 def _identity(target: Target, seed: int, method: Method, budget: int | None) -> dict[str, Any]:
@@ -165,11 +152,11 @@ class _Run:
             self.record = Record(**self.note.get("record", {}))
         ground, witness = self._scout(bar, start)
         best = self._best_so_far(ground, witness, start)
-        kinds = self._kinds(ground, start)
+        kinds = list(self.note.get("kinds") or self._kinds(ground, start))
         number = int(self.note.get("attempt", 0))
         while number < len(kinds) and not self.note.get("content", False):
-            if kinds[number] == "mixture" and best is not None and best[2].status.ok:
-                kinds[number] = "again"  # only a tail is in doubt
+            if best is not None and best[2].status.ok:
+                kinds[number] = "tail"  # only that is in doubt
             flow, stop = self._attempt(number, kinds, ground, bar, start, best)
             bar.update(description=f"checking {self.target.name}")
             posterior = self._assemble(flow, ground, witness, stop)
@@ -177,7 +164,7 @@ class _Run:
             self.record.checking_seconds = float(posterior.health.seconds["health"])
             score = score_of(posterior.health)
             if best is None or score > best[0]:
-                built = best[1] if kinds[number] == "again" and best else kinds[number]
+                built = best[1] if kinds[number] in _GOES_ON and best else kinds[number]
                 best = (score, built, posterior)
                 self.arrays |= leaves_of(flow, "best")
                 self.note["best"] = {"built": built, "score": score, "stop": stop}
@@ -249,16 +236,25 @@ class _Run:
             kinds = [first, "again" if ground.frame.circular.any() else "mixture", "again"]
         return kinds[: self.method.attempts]
 
-    def _start(self, kind: str, ground: Ground, start: Posterior | None, best: Any) -> Flow:
+    def _start(
+        self, number: int, kinds: list[str], ground: Ground, start: Posterior | None, best: Any
+    ) -> Flow:
+        """The flow before the steps; where a mixture is ahead of it, the mixture's turn comes."""
+        kind = kinds[number]
         if kind == "start" and start is not None:
             return start.flow
-        if kind == "again":
+        if kind in _GOES_ON:
             return best[2].flow
+        began = time.perf_counter()
         flow = first_flow(ground, self.method, kind, self.seed)
         if self.method.pretrain:
-            began = time.perf_counter()
             flow = pretrain(flow, ground.v, self.method, self.seed)
-            self.record.seconds += time.perf_counter() - began
+            rival = isinstance(flow.base, Normal) and kinds[number + 1 : number + 2] == ["mixture"]
+            if rival and predicts_better(ground.v, flow, COMPONENTS, seed=self.seed):
+                kinds[number : number + 2] = ["mixture", "again"]
+                self.note["kinds"] = kinds
+                return self._start(number, kinds, ground, start, best)
+        self.record.seconds += time.perf_counter() - began
         return flow
 
     def _attempt(
@@ -270,9 +266,11 @@ class _Run:
         start: Posterior | None,
         best: Any,
     ) -> tuple[Flow, str]:
-        kind = kinds[number]
         bar.update(description=f"learning {self.target.name}", completed=0, total=1)
-        flow = self._start(kind, ground, start, best)
+        flow = self._start(number, kinds, ground, start, best)
+        kind, method = kinds[number], self.method
+        if kind == "tail":
+            method = replace(method, steps=max(SEGMENT, method.steps // _TAIL_SHARE))
 
         def on_segment(
             step: int, steps: int, record: Record, state: Trained, met: Mapping[str, Any] = _NOTHING
@@ -296,13 +294,13 @@ class _Run:
             return None
 
         seed = self.seed + 7919 * (number + 1)
-        given = (self.target, ground, self.method, self.limits, self.record, seed)
+        given = (self.target, ground, method, self.limits, self.record, seed)
         resumed = None
         if "step" in self.note:
             resumed = (int(self.note["step"]), dict(self.arrays))
         if not self.target.has_gradient:
             return fit_values(flow, *given, on_segment=on_segment, resumed=resumed)
-        rate = self.method.rate * (0.5 if kind in ("again", "start") else 1.0)
+        rate = self.method.rate * (0.5 if kind in (*_GOES_ON, "start") else 1.0)
         flow, stop = descend(flow, *given, rate=rate, on_segment=on_segment, resumed=resumed)
         return settle(flow, self.target, ground, self.limits, self.record, seed), stop
 
@@ -329,7 +327,7 @@ class _Run:
             health=assess(Findings(name=self.target.name)),
             log_evidence=Estimate(np.nan),
             history=record.history(),
-            settings={**_plain(self.method), "seed": self.seed, "budget": self.limits.calls},
+            settings={**plain(self.method), "seed": self.seed, "budget": self.limits.calls},
             versions=versions(),
             citations=CITATIONS,
             provenance={
@@ -391,10 +389,3 @@ class _Run:
             return
         self.kept.save(self.note, self.arrays)
         self.saved = now
-
-
-def _plain(method: Method) -> dict[str, Any]:
-    """The method's settings as plain values for the card."""
-    values = asdict(method)
-    values["divergence"] = [list(term) for term in method.divergence.terms]
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
