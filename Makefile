@@ -2,6 +2,7 @@
 # make test       all checks: format, lint, types, floors, tests, doctests, the pages' code
 # make test-slow  the tests of minutes rather than seconds
 # make bench      the stress targets and the figures of benchmarks/RESULTS.md
+# make peers      .venv-peers, with what benchmarks/flows compares with
 # make docs       docs/reference.md anew, from the docstrings
 # make format     let ruff mend what it can
 # make clean      remove what the other targets made; `make distclean` the environment too
@@ -17,8 +18,9 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint con
 # Stamps: the environment is brought up to date when the declared dependencies change.
 BASE := $(BIN)/.posterion-nufit
 DEV := $(BIN)/.posterion-dev
+PEERS := .venv-peers
 
-.PHONY: demo test lint test-slow bench docs format clean distclean
+.PHONY: demo test lint test-slow bench peers docs format clean distclean
 
 demo: $(BASE)
 	$(BIN)/posterion run neutrinos --out out/neutrinos
@@ -37,6 +39,8 @@ test-slow: $(DEV)
 
 bench: $(DEV)
 	$(BIN)/python -m benchmarks
+
+peers: $(PEERS)/.posterion-peers
 
 docs: $(DEV)
 	$(BIN)/python docs/make_reference.py
@@ -57,9 +61,16 @@ $(DEV): pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[nufit,dev]'
 	touch $(BASE) $@
 
+# PyTorch first, so that nothing that needs it brings another one.
+$(PEERS)/.posterion-peers: benchmarks/flows/requirements.txt constraints.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --constraint constraints.txt $$(grep '^torch==' $<)
+	$(PEERS)/bin/python -m pip install --constraint constraints.txt --requirement $<
+	touch $@
+
 clean:
 	rm -rf out/neutrinos dist .cache .pytest_cache .ruff_cache .import_linter_cache
-	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -path ./$(VENV) -prune -o -path ./$(PEERS) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(PEERS)

@@ -16,13 +16,14 @@ from benchmarks.tables import ROOT, machine, tell
 from posterion.core.files import write_text
 from posterion.core.versions import versions
 
-NAMES = ("neutrinos", "stress", "sabotage", "plain", "sampling")
+NAMES = ("neutrinos", "stress", "sabotage", "plain", "sampling", "flows")
 TITLES = {
     "neutrinos": "Neutrinos",
     "stress": "Stress targets",
     "sabotage": "The health report on sabotaged fits",
     "plain": "Plain NumPy densities",
     "sampling": "Sampling from the saved file",
+    "flows": "Flows against their peers",
 }
 _HEAD = """# Results
 

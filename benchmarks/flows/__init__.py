@@ -1,0 +1,1 @@
+"""Flows against their peers; `python -m benchmarks.flows` prints the section."""
