@@ -82,9 +82,9 @@ def vectors(context=0, **options):
     return VectorCoupling(mask, 2, (8,), context_size=context, key=key, **options)
 
 
-def continuous(context=0, periodic=None, hidden=(7, 6)):
+def continuous(context=0, periodic=None):
     key = jax.random.key(0)
-    return Continuous(DIM, hidden, context_size=context, periodic=periodic, steps=96, key=key)
+    return Continuous(DIM, (7, 6), context_size=context, periodic=periodic, steps=64, key=key)
 
 
 def mixed(real):
@@ -170,7 +170,6 @@ CASES = {
         lambda: vectors(limit=2.0), (False,) * 6, identity=True, far=1e12
     ),
     "continuous": Case(lambda: continuous(2), context=2, identity=True, far=1e6),
-    "continuous, three hidden layers": Case(lambda: continuous(hidden=(5, 5, 5)), identity=True),
     "continuous, mixed": Case(lambda: continuous(2, MIXED), MIXED, 2, identity=True),
     "support": Case(
         lambda: SupportMap(

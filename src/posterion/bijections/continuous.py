@@ -269,7 +269,7 @@ def _solved(
     state = start, jnp.zeros(start.shape[1:], start.dtype)
     # Diffrax takes the dtype of its times from the flag, and that of the state from both.
     with jax.enable_x64(start.dtype == jnp.float64):
-        solution = diffeqsolve(
+        solution: Any = diffeqsolve(
             ODETerm(lambda t, state, _: rates(t, state)),
             Tsit5(),
             begin,
@@ -312,7 +312,7 @@ def _(primals, tangents):
         lambda leaf: lax.stop_gradient(leaf) if eqx.is_inexact_array(leaf) else leaf,
         (flow, start, context),
     )
-    _, reached, times = _solved(*fixed, begin, end)
+    _, reached, times = _solved(fixed[0], fixed[1], fixed[2], begin, end)
 
     def again(flow, start, context):
         return _if(reached, _through(flow, start, context, times))

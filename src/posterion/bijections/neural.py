@@ -55,7 +55,7 @@ def _solve(y: Array, units: _Units, share: float) -> Array:
     """The root by Newton steps, halving the bracket where they leave it or do not shrink."""
     w, a, c = units
     small, most = float(jnp.finfo(y.dtype).eps), 2 * jnp.finfo(y.dtype).nmant
-    # Where all s_j >= y, so is D; x is then at least y if it is at least y itself.
+    # Where every s_j >= y, D >= y too, and so is the map where also x >= y; likewise below.
     ends = c + y[:, None] / a
     lower = jnp.minimum(jnp.min(ends, axis=1), y)
     upper = jnp.maximum(jnp.max(ends, axis=1), y)
