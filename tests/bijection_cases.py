@@ -169,7 +169,7 @@ CASES = {
     "vector coupling, bounded": Case(
         lambda: vectors(limit=2.0), (False,) * 6, identity=True, far=1e12
     ),
-    "continuous": Case(lambda: continuous(2), context=2, identity=True, far=1e6),
+    "continuous": Case(lambda: continuous(2), context=2, identity=True),
     "continuous, mixed": Case(lambda: continuous(2, MIXED), MIXED, 2, identity=True),
     "support": Case(
         lambda: SupportMap(

@@ -32,9 +32,7 @@ def test_the_student_follows_the_teacher(teacher):
     student = posterion.distill(
         teacher, posterion.flows.iaf(3, **SMALL), steps=2000, polish=400, quiet=True
     )
-    one, other = (
-        [check.value for check in result.health.checks] for result in (untaught, student)
-    )
+    one, other = ([check.value for check in result.health.checks] for result in (untaught, student))
     assert max(other) < 0.05 < 0.1 < min(one)
     assert student.status.name == "fitted" and untaught.status.name == "misfit"
     assert student.flow.bijection.fast == "forward"

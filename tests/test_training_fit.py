@@ -1,5 +1,10 @@
 """Fits: exact densities learned from samples, in every form in which samples come."""
 
+import os
+import socket
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,6 +72,20 @@ def test_results_answer_questions(normal):
     assert float(prior.log_prob(jnp.asarray(point))) == pytest.approx(
         float(normal.log_prob(point)[0]), abs=0.05
     )
+
+
+def test_a_page_and_a_table_of_draws(normal, tmp_path):
+    from posterion.cli import main
+
+    normal.report(tmp_path / "fit.html")
+    page = (tmp_path / "fit.html").read_text()
+    assert "held-out ones" in page and "Log evidence" not in page
+    normal.save(tmp_path / "normal.posterion")
+    table = tmp_path / "draws.parquet"
+    with pytest.raises(SystemExit) as ended:
+        main(["sample", str(tmp_path / "normal.posterion"), "-n", "50", "-o", str(table)])
+    assert ended.value.code == 0
+    assert np.array_equal(posterion.io.read_table(table)["x"], normal.sample(50, seed=1))
 
 
 def test_saved_and_loaded_it_is_the_same(normal, tmp_path):
@@ -176,6 +195,16 @@ def test_a_chain_and_its_density():
     assert result.has_density
 
 
+def test_flow_matching_learns_what_likelihood_does():
+    flow = posterion.flows.continuous(3, hidden=(16, 16), steps=8)
+    result = posterion.fit(
+        flow, draws(), loss="flow_matching", whiten="scale", **{**QUICK, "epochs": 40, "rate": 5e-3}
+    )
+    x = draws(5000, seed=5)
+    assert abs(np.mean(result.log_prob(x) - NORMAL.logpdf(x))) < 0.05
+    np.testing.assert_allclose(np.cov(result.sample(5000, seed=1).T), COVARIANCE, atol=0.12)
+
+
 def test_settings_change_how_it_learns():
     averaged = posterion.fit(small(), draws(1000), average=0.9, **QUICK)
     assert np.isfinite(averaged.log_prob(draws(10))).all()
@@ -246,6 +275,42 @@ np.testing.assert_allclose(one.log_prob(x[:50]), two.log_prob(x[:50]), atol=1e-4
 np.testing.assert_allclose(one.history["valid"], two.history["valid"], atol=1e-4)
 """
     )
+
+
+def test_two_processes_give_what_one_gives(tmp_path):
+    code = """
+import sys
+import jax, numpy as np, posterion
+rank, port, folder = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+jax.distributed.initialize(f"localhost:{port}", 2, rank)
+assert len(jax.devices()) == 2 and len(jax.local_devices()) == 1
+x = np.random.default_rng(0).normal(size=(1000, 2)) * [1.0, 5.0]
+flow = posterion.flows.maf(2, transforms=1, hidden=(8,))
+options = dict(epochs=2, batch=100, quiet=True, checkpoint=f"{folder}/kept")
+result = posterion.fit(flow, x, devices=jax.devices(), **options)
+np.save(f"{folder}/{rank}.npy", result.log_prob(x[:50]))
+"""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(rank), port, str(tmp_path)],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    said = [process.communicate(timeout=240)[1] for process in running]
+    assert [process.returncode for process in running] == [0, 0], said
+    x = np.random.default_rng(0).normal(size=(1000, 2)) * [1.0, 5.0]
+    flow = posterion.flows.maf(2, transforms=1, hidden=(8,))
+    one = posterion.fit(flow, x, epochs=2, batch=100, quiet=True).log_prob(x[:50])
+    both = [np.load(tmp_path / f"{rank}.npy") for rank in (0, 1)]
+    assert np.array_equal(*both)
+    np.testing.assert_allclose(one, both[0], atol=1e-4)
 
 
 class Broken(NegativeLogLikelihood):

@@ -134,7 +134,7 @@ def sample(
         io.table_format(output)
         result = bundles.load_object(file)
         writable_directory(output.parent)
-        _must_fit(output, count * sum(x.size for x in result.sample(1, seed=seed).values()))
+        _must_fit(output, count * sum(x.size for x in result.named(1, seed=seed).values()))
         units = {p.name: p.unit for p in result.parameters if p.unit}
         meta = {"file": file.name, "name": result.name, "kind": result.kind, "seed": seed}
         io.write_draws(output, _chunks(result, count, seed), units=units, meta=meta)
@@ -224,7 +224,7 @@ def _chunks(result: Any, count: int, seed: int) -> Iterator[dict[str, Any]]:
             # a seed in a spawned sequence: no chunk repeats another one, nor the next seed's
             derived = np.random.SeedSequence([seed, i]).generate_state(1)[0]
             size = min(CHUNK, count - start)
-            yield result.sample(size, seed=int(derived) if i else seed)
+            yield result.named(size, seed=int(derived) if i else seed)
             bar.update(advance=size)
 
 

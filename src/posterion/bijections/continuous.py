@@ -44,7 +44,8 @@ class Continuous(Bijection):
     so that its worst event meets them: what an event gives then depends, within the tolerances, on
     the events beside it. Derivatives are those of the scheme with the steps that were taken. An
     event that is not finite gives NaN; one that needs over 256 steps, NaN for the whole batch. With
-    ``steps`` there are that many equal ones, and the error falls as their number to the power -5.
+    ``steps`` there are that many equal ones, and the error falls as their number to the power -5;
+    more slowly far from the origin, where units switch and the divergence all but jumps.
 
     Args:
         dim: length of the event.

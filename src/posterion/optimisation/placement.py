@@ -40,6 +40,12 @@ class Placement:
         """The arrays of a tree, on every device."""
         return jax.tree.map(lambda leaf: self._put(leaf, PartitionSpec()), tree)
 
+    def fetched(self, tree: PyTree) -> PyTree:
+        """What is on every device as arrays of this process alone."""
+        if self.mesh is None:
+            return tree
+        return jax.tree.map(lambda leaf: jax.numpy.asarray(np.asarray(leaf)), tree)
+
     def shared(self, array: np.ndarray, axis: int) -> Any:
         """An array whose ``axis`` is divided among the devices."""
         return self._put(array, PartitionSpec(*[None] * axis, "batch"))

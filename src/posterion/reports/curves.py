@@ -31,8 +31,8 @@ def training_plot(
     The ESS is drawn by its distance from one: 0.9, 0.99 and 0.999 are equally far apart.
 
     Args:
-        history: ``step``, ``loss``, ``ess`` (a fraction), ``calls``, ``seconds``; one entry per
-            segment each. What is missing is not drawn.
+        history: ``step``, ``loss``, ``valid`` (the loss of held-out rows), ``ess`` (a fraction),
+            ``calls``, ``seconds``; one entry per segment each. What is missing is not drawn.
         against: what the horizontal axis shows: ``step``, ``calls`` or ``seconds``.
         goal: ESS fraction that is wanted, drawn as a line.
         title: over the figure.
@@ -58,7 +58,7 @@ def training_plot(
             if name == "ess":
                 _draw_ess(axes, x, y, mark, goal)
             else:
-                _draw_loss(axes, x, y, mark)
+                _draw_loss(axes, x, y, mark, history.get("valid"))
         grid[-1].set_xlabel(_AXES[against])
         grid[-1].set_xlim(min(0.0, float(x.min())), float(x.max()) * 1.02 or 1.0)
         if title:
@@ -198,9 +198,16 @@ def effective_samples_plot(
     return figure
 
 
-def _draw_loss(axes: Axes, x: np.ndarray, y: np.ndarray, mark: str) -> None:
-    axes.plot(x, y, color=COLOURS[0], marker=mark, markersize=3.5)
+def _draw_loss(axes: Axes, x: np.ndarray, y: np.ndarray, mark: str, held_out: Any) -> None:
+    axes.plot(x, y, color=COLOURS[0], marker=mark, markersize=3.5, label="training")
     axes.set_ylabel("loss")
+    if held_out is not None:
+        other = np.asarray(held_out, np.float64)
+        axes.plot(
+            x, other, color=COLOURS[1], marker=mark, markersize=3.5, ls="--", label="held out"
+        )
+        axes.legend(loc="upper right", bbox_to_anchor=(1.0, 0.9), fontsize=8)
+        y = np.concatenate([y, other])
     finite = y[np.isfinite(y)]
     if finite.size > 4:  # the first fall would flatten all that follows
         low, high = finite.min(), np.quantile(finite, 0.85, method="lower")

@@ -208,8 +208,9 @@ def _posterior_blocks(
     )
     if any(column.periodic for column in layer.columns):
         caption += ". On a circle the mean is a direction, and an end may pass the cut"
+    evidence = getattr(result, "log_evidence", None)
     blocks: list[Block] = [
-        Prose(f"Log evidence: {result.log_evidence}."),
+        *([] if evidence is None else [Prose(f"Log evidence: {evidence}.")]),
         summary_table(summary, truth, f"{caption}."),
     ]
     layers = [layer, *chains]
@@ -242,6 +243,9 @@ def _learning_blocks(result: Any) -> list[Block]:
     if "step" not in history or not {"loss", "ess"} & set(history):
         return []
     picture = training_plot(history)
+    if "ess" not in history:
+        caption = "Loss of the training rows and, dashed, of the held-out ones, one point an epoch."
+        return [Image.of(picture, "Loss against epoch", caption)]
     caption = (
         "Loss and effective sample size of the batches, one point a segment. The lower axis is "
         "drawn by the distance from one."

@@ -4,7 +4,8 @@ A teacher whose inverse is one pass (a MAF) and a student whose forward is one (
 layers, are held against each other both ways round: x through the teacher to z and back through the
 student, z through the student to x and back through the teacher, compared at both ends, at every
 layer in between and in every parameter of the element-wise maps (van den Oord et al., 1711.10433;
-Krause and Shih, 2110.11377). A last stage minimises KL(student || teacher) itself by path gradients.
+Krause and Shih, 2110.11377). A last stage minimises KL(student || teacher) itself by path
+gradients.
 """
 
 import time

@@ -15,7 +15,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from posterion.core.errors import InterruptedLearning, SettingError
@@ -163,7 +162,7 @@ class _Run:
         self.optimiser = adam(self.method.clip)
         start = Trained.start(params, self.optimiser, averaged=self.method.average > 0)
         self.state = self.placement.everywhere(start)
-        self.fixed = self.placement.everywhere(fixed)
+        self.still, self.fixed = fixed, self.placement.everywhere(fixed)
         self.best_params = params
         with jax.enable_x64(True):
             frame = self.placement.everywhere(self.fed.prepared.frame)
@@ -178,7 +177,8 @@ class _Run:
         if loaded is not None:
             self._restore(*loaded)
         held = None if self.fed.held is None else self._inputs(self.fed.held)
-        key = jax.random.key(self.seed)
+        # On the host: several processes can pass nothing else to what they share.
+        key: Any = np.asarray(jax.random.key_data(jax.random.key(self.seed)))
         for epoch in range(len(self.rows), self.method.epochs):
             began = time.perf_counter()
             if self._exhausted(epoch):
@@ -187,13 +187,14 @@ class _Run:
             for k, (arrays, rows) in enumerate(self.fed.epoch(epoch, self.seed)):
                 inputs = held if arrays is None else self._inputs(arrays)
                 first = (epoch * self.fed.segments + k) * self.fed.steps
+                number: Any = np.asarray(first, np.int32)
                 state, record = run_segment(
                     self.loss,
                     self.state,
                     self.fixed,
                     inputs,
                     key,
-                    jnp.asarray(first, jnp.int32),
+                    number,
                     self._schedule(first, rows),
                     self.optimiser,
                 )
@@ -228,6 +229,7 @@ class _Run:
     def _note(self, epoch: int, loss: float, seconds: float) -> None:
         """One row of the history; the best parameters on the held-out rows are kept."""
         params = self.state.params if self.state.average is None else self.state.average
+        params = self.placement.fetched(params)
         value = self.held_out_loss(params)
         self.skipped = int(self.state.skipped)
         lowest = min((row["valid"] for row in self.rows), default=np.inf)
@@ -242,7 +244,7 @@ class _Run:
         """Minus the weighted mean log-density of the held-out rows."""
         weight = self.valid["weight"].astype(np.float64)
         context = self.valid["context"] if self.valid["context"].shape[1] else None
-        values = log_probs(eqx.combine(params, self.fixed), self.valid["v"], context)
+        values = log_probs(eqx.combine(params, self.still), self.valid["v"], context)
         return -float(weight @ values / weight.sum())
 
     def _since(self, epoch: int) -> int:
@@ -261,6 +263,8 @@ class _Run:
     def _save(self, *, force: bool = False) -> None:
         now = time.perf_counter()
         if self.kept.path is None or not (force or now - self.saved > _SAVE_EVERY):
+            return
+        if jax.process_index() != 0:  # one file for all
             return
         note = {"rows": self.rows, "factor": self.factor, "best": self.best}
         arrays = {**leaves_of(self.state, "state"), **leaves_of(self.best_params, "best")}
@@ -325,12 +329,10 @@ def _assemble(
     seed: int,
 ) -> Fit:
     """The fit before its health is known."""
-    best = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), run.best_params)
-    _, fixed = trainable(run.flow)
     return Fit(
         name=name,
         parameters=given.parameters,
-        flow=eqx.combine(best, fixed),
+        flow=eqx.combine(run.best_params, run.still),
         frame=prepared.frame,
         context=given.context,
         context_location=prepared.location,

@@ -89,7 +89,7 @@ class FlowMatching(Loss):
         inner, noise = jax.random.split(key)
         z = flow.base.sample(noise, batch.v.shape[:1])
         return flow_matching_loss(
-            continuous_of(flow), batch.v, z, inner, context=batch.context, weights=batch.weight
+            continuous_of(flow), z, batch.v, inner, context=batch.context, weights=batch.weight
         )
 
 

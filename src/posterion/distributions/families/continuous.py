@@ -25,8 +25,8 @@ def continuous(
     frequencies: int = 3,
     probes: int | None = None,
     steps: int | None = None,
-    rtol: float = 1e-5,
-    atol: float = 1e-5,
+    rtol: float = 1e-6,
+    atol: float = 1e-6,
     base: Distribution | None = None,
     seed: int = 0,
 ) -> Flow:
