@@ -39,7 +39,7 @@ def test_weights_count_as_repetitions():
 @pytest.fixture(scope="module")
 def shifted():
     rng = np.random.default_rng(2)
-    first, second = rng.normal(0.5, 1, (8000, 2)), rng.normal(0, 1, (9000, 2))
+    first, second = rng.normal(0.5, 1, (20_000, 2)), rng.normal(0, 1, (22_000, 2))
     return posterion.classify(first, second, seed=1, **QUICK), first, second
 
 

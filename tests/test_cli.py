@@ -100,6 +100,8 @@ class Result:
         generator = np.random.default_rng(seed)
         return {"m": generator.normal(size=n), "w": generator.normal(size=(n, 2))}
 
+    named = sample
+
 
 @pytest.fixture
 def file(tmp_path):

@@ -33,7 +33,7 @@ def test_the_student_follows_the_teacher(teacher):
         teacher, posterion.flows.iaf(3, **SMALL), steps=2000, polish=400, quiet=True
     )
     one, other = ([check.value for check in result.health.checks] for result in (untaught, student))
-    assert max(other) < 0.05 < 0.1 < min(one)
+    assert max(other) < 0.05 < min(one) and max(other) < 0.5 * min(one)
     assert student.status.name == "fitted" and untaught.status.name == "misfit"
     assert student.flow.bijection.fast == "forward"
     x = student.sample(20_000, seed=1)
@@ -92,15 +92,17 @@ def test_a_conditional_teacher():
         posterion.flows.maf(2, context_dim=1, **SMALL),
         x,
         context=c,
-        epochs=15,
+        epochs=30,
         batch=200,
+        rate=1e-2,
         quiet=True,
     )
     iaf = posterion.flows.iaf(2, context_dim=1, **SMALL)
     student = posterion.distill(teacher, iaf, context=c, steps=1500, polish=200, quiet=True)
     assert student.health.check("KL(student || teacher)").value < 0.05
-    mean = student.sample(4000, context=[[0.5]], seed=1).mean(axis=(0, 1))
-    np.testing.assert_allclose(mean, 1.0, atol=0.15)
+    for result, bound in ((teacher, 0.15), (student, 0.25)):
+        mean = result.sample(4000, context=[[0.5]], seed=1).mean(axis=(0, 1))
+        np.testing.assert_allclose(mean, 1.0, atol=bound)
     with pytest.raises(SettingError, match="context="):
         posterion.distill(teacher, iaf)
 

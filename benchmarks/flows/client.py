@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.flows import CPU
 from benchmarks.flows.cases import Case
 from benchmarks.tables import ROOT, fresh_environment
 
@@ -31,6 +32,8 @@ class Library:
         environment = fresh_environment()
         for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             environment[variable] = "1"
+        if cpu is not None:
+            environment[CPU] = str(cpu)
         self.process = subprocess.Popen(
             [python, "-m", f"benchmarks.flows.{LIBRARIES[name]}"],
             cwd=ROOT,
@@ -38,7 +41,6 @@ class Library:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            preexec_fn=None if cpu is None else lambda: os.sched_setaffinity(0, {cpu}),
         )
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:

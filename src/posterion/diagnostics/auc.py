@@ -31,7 +31,7 @@ def area_under_curve(
         ShapeError: not one-dimensional, empty or not finite.
 
     >>> print(area_under_curve([1.0, 2.0, 3.0], [0.0, 0.5, 1.5]))
-    0.89 ± 0.15
+    0.89 ± 0.16
     """
     a, b = finite_series(first, "first"), finite_series(second, "second")
     wa, wb = _weights(weights_first, a), _weights(weights_second, b)
