@@ -31,7 +31,7 @@ Without Posterion, a card and its arrays are read with any ZIP and safetensors l
 """
 
 from posterion.bundles.archive import FORMAT_VERSION, MAX_BYTES
-from posterion.bundles.card import describe, parameter_entry
+from posterion.bundles.card import describe, parameter_entry, result_card
 from posterion.bundles.store import load_object, read, read_card, save_object, write
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "parameter_entry",
     "read",
     "read_card",
+    "result_card",
     "save_object",
     "write",
 ]

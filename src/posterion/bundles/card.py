@@ -12,7 +12,7 @@ from posterion.core import portable
 from posterion.core.errors import BundleError
 from posterion.core.versions import versions
 
-__all__ = ["card_bytes", "card_from_bytes", "describe", "parameter_entry"]
+__all__ = ["card_bytes", "card_from_bytes", "describe", "parameter_entry", "result_card"]
 
 
 def parameter_entry(parameter: Any) -> dict[str, Any]:
@@ -28,6 +28,22 @@ def parameter_entry(parameter: Any) -> dict[str, Any]:
         "scale": parameter.scale,
         "prior": parameter.prior_in_words,
     }
+
+
+def result_card(result: Any, **others: Any) -> dict[str, Any]:
+    """The card of any result, from what each of them has; ``others`` stand in place or beside."""
+    return {
+        "kind": result.kind,
+        "name": result.name,
+        "parameters": [parameter_entry(p) for p in result.parameters],
+        "status": result.status.name,
+        "health": {"sentence": result.status.sentence, "report": str(result.health)},
+        "provenance": result.provenance,
+        "citations": list(result.citations),
+        "settings": result.settings,
+        "history": {k: v.tolist() for k, v in result.history.items()},
+        "licence": str(result.provenance.get("licence", "")),
+    } | others
 
 
 def card_bytes(card: Mapping[str, Any]) -> bytes:

@@ -167,19 +167,7 @@ class Fit(Result):
         Raises:
             OutputError: the file cannot be written; the one before is still there.
         """
-        card = {
-            "kind": self.kind,
-            "name": self.name,
-            "parameters": [bundles.parameter_entry(p) for p in self.parameters],
-            "context": list(self.context),
-            "status": self.status.name,
-            "health": {"sentence": self.status.sentence, "report": str(self.health)},
-            "provenance": self.provenance,
-            "citations": list(self.citations),
-            "settings": self.settings,
-            "history": {k: v.tolist() for k, v in self.history.items()},
-            "licence": str(self.provenance.get("licence", "")),
-        }
+        card = bundles.result_card(self, context=list(self.context))
         bundles.save_object(Path(path), self, card)
 
     def named(self, n: int, *, seed: int) -> dict[str, np.ndarray]:

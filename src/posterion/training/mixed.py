@@ -184,15 +184,9 @@ class MixedPosterior(Result):
         """Writes one ``.posterion`` file with all of them, without densities."""
         bare = replace(self, posteriors=tuple(replace(p, target=None) for p in self.posteriors))
         report = "\n\n".join(str(p.health) for p in self.posteriors)
-        card = {
-            "kind": self.kind,
-            "name": self.name,
-            "parameters": [bundles.parameter_entry(p) for p in self.parameters],
-            "status": self.status.name,
-            "health": {"sentence": self.status.sentence, "report": report},
-            "provenance": {**self.provenance, "probabilities": self.probabilities},
-            "citations": list(self.citations),
-            "settings": self.settings,
-            "history": {k: v.tolist() for k, v in self.history.items()},
-        }
+        card = bundles.result_card(
+            self,
+            health={"sentence": self.status.sentence, "report": report},
+            provenance={**self.provenance, "probabilities": self.probabilities},
+        )
         bundles.save_object(Path(path), bare, card)

@@ -193,19 +193,7 @@ class Posterior(Result):
         Raises:
             OutputError: the file cannot be written; the one before is still there.
         """
-        card = {
-            "kind": self.kind,
-            "name": self.name,
-            "parameters": [bundles.parameter_entry(p) for p in self.parameters],
-            "status": self.status.name,
-            "health": {"sentence": self.status.sentence, "report": str(self.health)},
-            "provenance": self.provenance,
-            "citations": list(self.citations),
-            "settings": self.settings,
-            "history": {k: v.tolist() for k, v in self.history.items()},
-            "licence": str(self.provenance.get("licence", "")),
-        }
-        bundles.save_object(Path(path), self, card)
+        bundles.save_object(Path(path), self, bundles.result_card(self))
 
     def _draw(self, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Coordinates ``(n, dim)`` and log-density of the flow per unit of them, ``(n,)``."""
