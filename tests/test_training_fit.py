@@ -257,6 +257,12 @@ def test_files_larger_than_memory(tmp_path, suffix, monkeypatch):
     assert held.provenance["rows"] == read.provenance["rows"] == 2500
     points = {"pair": columns["pair"][:500]}
     assert abs(np.mean(held.log_prob(points) - read.log_prob(points))) < 0.05
+    for result in (held, read):  # each of its own rows
+        of_train, of_held = (
+            result.health.check(f"log-density, {rows} rows").value
+            for rows in ("training", "held-out")
+        )
+        assert of_train != of_held and abs(of_train - of_held) < 0.3
 
 
 def test_two_devices_give_what_one_gives(run_python):

@@ -23,10 +23,10 @@ class Autoregressive(Bijection):
     """Masked autoregressive layer: ``z_i`` is ``x_i`` moved as ``x_1, ..., x_{i-1}`` say.
 
     Its inverse, data to base, costs one pass of the network (Papamakarios et al., 1705.07057).
-    Forward it goes from coordinate to coordinate, but each hidden unit is evaluated once: about the
-    cost of one pass too, in ``dim`` steps. Within ``Invert`` it is an inverse autoregressive layer
-    (Kingma et al., 1606.04934). Both directions are differentiable, in either mode: the derivative
-    of the sequential one solves a triangular system, by the same steps.
+    Forward it goes from coordinate to coordinate, ``dim`` steps, but evaluates each hidden unit
+    once: about the arithmetic of one pass too. Within ``Invert`` it is an inverse autoregressive
+    layer (Kingma et al., 1606.04934). Both directions are differentiable, in either mode: the
+    derivative of the sequential one solves a triangular system, by the same steps.
 
     Args:
         order: ``(dim,)``, a permutation: which coordinate comes first, second, ...

@@ -41,6 +41,12 @@ class Feed:
     prepared: Prepared
     held: Arrays | None
 
+    def trained_on(self, most: int) -> Arrays:
+        """Some of the rows to learn from, ``most`` at the most."""
+        if self.held is not None:
+            return {name: array[:most] for name, array in self.held.items()}
+        return _read(self.train, self.prepared, most)
+
     def epoch(self, number: int, seed: int) -> Iterator[tuple[Arrays | None, np.ndarray]]:
         """Each segment's arrays (``None``: the held ones) and its rows ``(steps, batch)``."""
         size = self.steps * self.batch

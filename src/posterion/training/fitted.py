@@ -255,10 +255,9 @@ def examine(fit: Fit, fed: Any, outcome: dict[str, Any], *, seed: int) -> Fit:
     two = two_samples(
         drawn, x, names, seed=seed, context=held["context"].astype(np.float64), periods=periods
     )
-    train = fed.held if fed.held is not None else fed.valid
     found = FitFindings(
         name=fit.name,
-        train=_mean_log_prob(fit, {k: a[:_COMPARED] for k, a in train.items()}),
+        train=_mean_log_prob(fit, fed.trained_on(_COMPARED)),
         valid=_mean_log_prob(fit, fed.valid),
         two=two,
         measure=tuple(parameter.measure() for parameter in fit.parameters),
