@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-SEEDS = (17320, 22360, 26457)
+SEEDS = (57721, 69314, 12020)
 """Never used while developing; a seed that led to a change is replaced."""
 
 ROOT = Path(__file__).resolve().parents[1]
