@@ -24,8 +24,8 @@ from posterion.distributions import (
     ManifoldFlow,
     Normal,
     VonMises,
-    projected_loss,
-    reconstruction_loss,
+    projected,
+    projected_log_probs,
 )
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
@@ -150,6 +150,14 @@ def values(flow, x, context=None):
 
 
 evaluate = quick_jit(values)
+
+
+def reconstruction_loss(flow, x, context=None):
+    return jnp.mean(jnp.sum((x - projected(flow, x, context)) ** 2, axis=1))
+
+
+def projected_loss(flow, x, context=None):
+    return -jnp.mean(projected_log_probs(flow, x, context))
 
 
 @pytest.mark.parametrize("name", SURFACES)

@@ -14,19 +14,15 @@ from scipy import stats
 
 import posterion
 from posterion.core.errors import (
-    CheckpointError,
     ExpensiveDirectionWarning,
-    InterruptedLearning,
     SampleError,
     SettingError,
     ThetaError,
 )
 from posterion.sampling.chain import Chain
 from posterion.training import fit as fit_module_verb
-from posterion.training import supports
+from posterion.training import running, supports
 from posterion.training.losses import Loss, NegativeLogLikelihood
-
-fit_module = __import__("posterion.training.fit", fromlist=["fit"])
 
 COVARIANCE = np.array([[1.0, 0.8, 0.0], [0.8, 1.0, -0.3], [0.0, -0.3, 0.5]])
 NORMAL = stats.multivariate_normal([10.0, -3e4, 0.0], COVARIANCE)
@@ -97,9 +93,9 @@ def test_saved_and_loaded_it_is_the_same(normal, tmp_path):
 
 
 def test_the_same_seed_gives_the_same_bits_and_compiles_nothing(normal):
-    before = fit_module.run_segment._cached._cache_size()
+    before = running.run_segment._cached._cache_size()
     again = posterion.fit(small(), draws(), seed=1, **QUICK)
-    assert fit_module.run_segment._cached._cache_size() == before
+    assert running.run_segment._cached._cache_size() == before
     assert np.array_equal(again.sample(50, seed=3), normal.sample(50, seed=3))
     other = posterion.fit(small(), draws(), seed=2, **QUICK)
     assert not np.array_equal(other.sample(50, seed=3), normal.sample(50, seed=3))
@@ -214,34 +210,6 @@ def test_settings_change_how_it_learns():
     assert "stopped as the held-out loss no longer fell" in str(plateau)
     kept = int(np.argmin(plateau.history["valid"])) + 1
     assert plateau.health.check("epochs").note.startswith(f"the one kept: {kept};")
-
-
-def test_interrupted_and_resumed_it_is_the_same(normal, tmp_path, monkeypatch):
-    path = tmp_path / "run.safetensors"
-    note, monkey_saved = fit_module._Run._note, fit_module._SAVE_EVERY
-    monkeypatch.setattr(fit_module, "_SAVE_EVERY", -1.0)
-
-    def stop_in_the_third(self, epoch, loss, seconds):
-        if epoch == 2:
-            raise KeyboardInterrupt
-        note(self, epoch, loss, seconds)
-
-    monkeypatch.setattr(fit_module._Run, "_note", stop_in_the_third)
-    with pytest.raises(InterruptedLearning, match="resume=True"):
-        posterion.fit(small(), draws(), seed=1, checkpoint=path, **QUICK)
-    monkeypatch.setattr(fit_module._Run, "_note", note)
-    again = posterion.fit(small(), draws(), seed=1, checkpoint=path, resume=True, **QUICK)
-    assert np.array_equal(again.sample(50, seed=3), normal.sample(50, seed=3))
-    assert not path.exists() and monkey_saved > 0
-
-
-def test_a_checkpoint_of_another_fit(tmp_path, monkeypatch):
-    path = tmp_path / "run.safetensors"
-    monkeypatch.setattr(fit_module, "_SAVE_EVERY", -1.0)
-    monkeypatch.setattr(fit_module.Checkpoint, "remove", lambda self: None)
-    posterion.fit(small(), draws(500), seed=1, checkpoint=path, **QUICK)
-    with pytest.raises(CheckpointError, match="seed"):
-        posterion.fit(small(), draws(500), seed=2, checkpoint=path, resume=True, **QUICK)
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".h5", ".csv", ".npz"])

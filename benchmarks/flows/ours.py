@@ -27,8 +27,8 @@ PACKAGES = ("posterion", "jax", "jaxlib", "equinox", "optax")
 
 
 @eqx.filter_jit
-def log_prob(flow: Flow, x: Array) -> Array:
-    return apply_batch(flow.log_prob, x)
+def log_prob(flow: Flow, x: Array | np.ndarray) -> Array:
+    return apply_batch(flow.log_prob, jnp.asarray(x))
 
 
 @eqx.filter_jit
@@ -89,7 +89,7 @@ class Ours:
         self.done += steps
 
     def density(self, x: np.ndarray) -> np.ndarray:
-        return np.asarray(log_prob(self.flow, jnp.asarray(x)))
+        return np.asarray(log_prob(self.flow, x))
 
     def sample(self, n: int) -> np.ndarray:
         self.draws += 1

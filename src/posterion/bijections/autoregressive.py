@@ -87,13 +87,16 @@ class Autoregressive(Bijection):
 
     def inverse_and_log_slopes(self, x: Array, context: Array | None = None) -> tuple[Array, Array]:
         """``z`` and the logarithms of ``dz_i/dx_i``, both of the shape of ``x``."""
-        x, circle = _take(x, self.order), self._circle()
-        z, log_slopes = self._move("inverse", x, self.conditioner(x, context, circle), circle)
+        z, log_slopes = self._ordered_inverse(x, context)
         return self._back(z), self._back(log_slopes)
 
     def inverse_and_log_det(self, x: Array, context: Array | None = None) -> tuple[Array, Array]:
-        z, log_slopes = self.inverse_and_log_slopes(x, context)
-        return z, jnp.sum(log_slopes, axis=0)
+        z, log_slopes = self._ordered_inverse(x, context)
+        return self._back(z), jnp.sum(log_slopes, axis=0)
+
+    def _ordered_inverse(self, x: Array, context: Array | None) -> tuple[Array, Array]:
+        x, circle = _take(x, self.order), self._circle()
+        return self._move("inverse", x, self.conditioner(x, context, circle), circle)
 
     def forward_and_log_det(self, z: Array, context: Array | None = None) -> tuple[Array, Array]:
         return _solve(self, z, context)

@@ -42,6 +42,21 @@ class TwoSamples:
 
 
 @dataclass(frozen=True)
+class SurfaceDistance:
+    """How far held-out rows are from a learned surface.
+
+    Args:
+        rms: root of the mean squared distance, coordinates in units of their spread.
+        plane: the same of the best plane of as many dimensions (principal components).
+        size: dimensions of the surface.
+    """
+
+    rms: Estimate
+    plane: float
+    size: int
+
+
+@dataclass(frozen=True)
 class FitFindings:
     """What was measured of a fit.
 
@@ -50,7 +65,9 @@ class FitFindings:
         stop: why it ended.
         train, valid: mean log-density of the rows, per event, in the stated units.
         epochs, best: how many, and which one was kept.
-        two: the comparison of samples; ``None`` where there were too few.
+        two: the comparison of samples; ``None`` where there were too few. On a surface the
+            held-out rows are projected.
+        surface: how far these were from it.
         dropped, skipped: rows left out, steps without a finite gradient.
         improving: whether the loss was still falling at the end.
         measure, notes, seconds: as in :class:`Health`.
@@ -63,6 +80,7 @@ class FitFindings:
     epochs: int
     best: int
     two: TwoSamples | None = None
+    surface: SurfaceDistance | None = None
     dropped: int = 0
     skipped: int = 0
     improving: bool = False
@@ -126,6 +144,23 @@ def assess_fit(found: FitFindings) -> Health:
         )
     )
     differ = False
+    if found.surface is not None:
+        rms, plane = found.surface.rms, found.surface.plane
+        flat = bool(rms.value - 3 * rms.error > plane)
+        checks.append(
+            Check(
+                "distance from the surface",
+                rms.value,
+                rms.error,
+                f"<= {plane:.3g}",
+                "bad" if flat else "good",
+                f"rms, coordinates in units of their spread; the best plane of "
+                f"{found.surface.size} dimensions is at {plane:.3g}",
+            )
+        )
+        if flat:
+            reasons.append("a plane lies nearer to the samples than the surface: train it longer")
+            differ = True
     if found.two is not None:
         two = found.two
         verdict = "bad" if two.energy.z > _Z else "warn" if two.energy.z > _Z_WARN else "good"

@@ -4,7 +4,7 @@ from posterion.distributions import families as flows
 from posterion.distributions.base import Distribution, Samplable
 from posterion.distributions.bases import Normal, Product, Uniform, VonMises
 from posterion.distributions.flow import Flow
-from posterion.distributions.manifold import ManifoldFlow, projected_loss, reconstruction_loss
+from posterion.distributions.manifold import ManifoldFlow, projected, projected_log_probs
 from posterion.distributions.mixture import Mixture, NormalMixture
 from posterion.distributions.symmetric import Symmetrised
 
@@ -21,6 +21,6 @@ __all__ = [
     "Uniform",
     "VonMises",
     "flows",
-    "projected_loss",
-    "reconstruction_loss",
+    "projected",
+    "projected_log_probs",
 ]

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from posterion.bijections.base import Bijection, apply_batch
 from posterion.core.errors import ShapeError
@@ -21,8 +21,8 @@ class ManifoldFlow(Distribution):
 
     Off the surface there is no density: `log_prob` of a point is that of its projection, the point
     of the same ``u`` (not the nearest one, unless the chart is such); `distance` says how far the
-    point is from it. Learned in two phases, first the surface by `reconstruction_loss`, then the
-    density on it by `projected_loss`: likelihood alone does not find the surface.
+    point is from it. `posterion.fit` learns it in two phases, first the surface, then the density
+    on it: likelihood alone does not find the surface.
 
     Args:
         chart: bijection of the space, ``(dim,)``; its context is passed on.
@@ -96,17 +96,13 @@ class ManifoldFlow(Distribution):
     def sample_and_log_prob(
         self, key: PRNGKeyArray, shape: tuple[int, ...] = (), context: Array | None = None
     ) -> tuple[Array, Array]:
-        def embed(u):
-            return self._embed_and_log_volume(u, context)
-
-        for _ in shape:
-            embed = jax.vmap(embed)
         own = _own(self.density, context)
         u, log_prob = self.density.sample_and_log_prob(key, shape, own)
-        x, log_volume = embed(u)
-        return x, log_prob - log_volume
+        flat = u.reshape(-1, *self.density.event_shape)
+        x, log_volume = apply_batch(self._embed_and_log_volume, flat, context=context)
+        return x.reshape(*shape, *self.event_shape), log_prob - log_volume.reshape(shape)
 
-    def _embed_and_log_volume(self, u: Array, context: Array | None) -> tuple[Array, Array]:
+    def _embed_and_log_volume(self, u: Array, context: Array | None = None) -> tuple[Array, Array]:
         """The point, and ``1/2 log det(J^T J)`` there."""
 
         def embed(u):
@@ -119,36 +115,32 @@ class ManifoldFlow(Distribution):
         return x, jnp.sum(jnp.log(sides))
 
 
-def reconstruction_loss(
-    flow: ManifoldFlow, x: Float[Array, "rows dim"], context: Array | None = None
-) -> Float[Array, ""]:
-    """Mean squared distance of ``x`` from the surface: phase one, which learns the chart.
+def projected(flow: ManifoldFlow, x: Array, context: Array | None = None) -> Array:
+    """The points of the surface that belong to ``x``, ``(rows, dim)`` both.
+
+    Phase one of learning brings them together, which moves the chart alone.
 
     Args:
-        flow: what is learned.
+        flow: the surface.
         x: points.
         context: one condition for all, or one per row.
     """
-    near = _embed(flow, _coordinates(flow, x, context), context)
-    return jnp.mean(jnp.sum((x - near) ** 2, axis=1))
+    return _embed(flow, _coordinates(flow, x, context), context)
 
 
-def projected_loss(
-    flow: ManifoldFlow, x: Float[Array, "rows dim"], context: Array | None = None
-) -> Float[Array, ""]:
-    """Minus the mean ``log p(u)`` of the projections: phase two, in which the chart stays.
+def projected_log_probs(flow: ManifoldFlow, x: Array, context: Array | None = None) -> Array:
+    """``log p(u)`` of the projections of ``x``, ``(rows,)``: phase two maximises it.
 
     The volume element depends on the chart alone, so this is maximum likelihood on the surface at
-    the cost of a flow of ``u``.
+    the cost of a flow of ``u``; the gradient of the chart is zero.
 
     Args:
-        flow: what is learned; the gradient of its chart is zero.
-        x: points.
+        flow: the surface and the density on it.
+        x: points, ``(rows, dim)``.
         context: one condition for all, or one per row.
     """
     u = lax.stop_gradient(_coordinates(flow, x, context))
-    own = _own(flow.density, context)
-    return -jnp.mean(apply_batch(flow.density.log_prob, u, context=own))
+    return apply_batch(flow.density.log_prob, u, context=_own(flow.density, context))
 
 
 def _own(part: Bijection | Samplable, context: Array | None) -> Array | None:

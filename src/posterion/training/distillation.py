@@ -191,6 +191,8 @@ def distill(
         SettingError: the student is for other events or contexts, or context lacks.
     """
     flow = teacher.flow
+    if not isinstance(flow, Flow):
+        raise SettingError("a flow on a surface cannot be distilled: its density has no volume")
     if student.event_shape != flow.event_shape or student.context_shape != flow.context_shape:
         raise SettingError(
             f"the student takes events {student.event_shape} and context {student.context_shape}, "

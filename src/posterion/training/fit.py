@@ -9,45 +9,34 @@
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import equinox as eqx
-import jax
 import numpy as np
 
-from posterion.core.errors import InterruptedLearning, SettingError
-from posterion.core.progress import Progress, progress
+from posterion.core.errors import SettingError
+from posterion.core.progress import progress
 from posterion.core.versions import versions
-from posterion.distributions.flow import Flow
-from posterion.optimisation import (
-    Checkpoint,
-    Placement,
-    Trained,
-    adam,
-    leaves_of,
-    restore,
-    run_segment,
-    trainable,
-)
+from posterion.distributions.manifold import ManifoldFlow
+from posterion.optimisation import Checkpoint, Placement
 from posterion.targets.parameter import Parameter
 from posterion.targets.target import Target
-from posterion.training.feeding import Feed, feed
+from posterion.training.feeding import feed
 from posterion.training.fitted import Fit, examine
-from posterion.training.losses import Loss, log_probs
+from posterion.training.losses import Learnable, Loss
 from posterion.training.preparing import Prepared, prepare
-from posterion.training.recipe import FitMethod, loss_of, make_fit_method
+from posterion.training.recipe import FitMethod, losses_of, make_fit_method
+from posterion.training.running import Run
 from posterion.training.samples import Samples, gather_samples
-from posterion.training.supports import core_and_support, warn_if_slow
+from posterion.training.supports import core_and_support, symmetry, warn_if_slow
 
 CITATIONS = ("posterion", "kingma2015", "jax2018", "kidger2021")
-_SAVE_EVERY = 5.0
-_SLOWER, _SLOWEST = 0.5, 1e-3
 
 
 def fit(
-    flow: Flow,
+    flow: Learnable,
     samples: Any,
     *,
     weights: Any = None,
@@ -76,8 +65,10 @@ def fit(
         parameters: names, units, labels and bounds of the coordinates.
         target: the density that the samples are of, where it is known: for
             ``loss="samples_and_density"``, and kept with the result.
-        loss: ``"nll"``, ``"samples_and_density"`` (Jeffreys), ``"flow_matching"``, or a
-            :class:`~posterion.training.losses.Loss`.
+        loss: ``"nll"``, ``"samples_and_density"`` (Jeffreys), ``"flow_matching"``,
+            ``"discflow"`` (a classifier gives weight to what the flow misses), or a
+            :class:`~posterion.training.losses.Loss`. A flow on a surface learns the surface first,
+            then the density on it.
         seed: of everything.
         drop: leave out rows that are not finite or outside of the support; they are counted.
         devices: that share each batch; the result is that of one, up to the order of sums.
@@ -109,8 +100,12 @@ def fit(
     warn_if_slow(core, "inverse")
     if target is not None and list(target.names) != [p.name for p in described]:
         raise SettingError(f"the target has the parameters {list(target.names)}, the samples not")
-    chosen = loss_of(loss, core, target, method)
-    prepared = prepare(given, support, whiten=method.whiten, drop=drop, quiet=quiet)
+    losses = losses_of(loss, core, target, method)
+    commuting = symmetry(core)
+    # Full whitening would mix what a group tells apart, and raise noise to the surface's size.
+    mixes = commuting is not None or isinstance(core, ManifoldFlow)
+    whiten = "scale" if mixes and method.whiten == "full" else method.whiten
+    prepared = prepare(given, support, whiten=whiten, drop=drop, commuting=commuting, quiet=quiet)
     fed = feed(given, prepared, batch=method.batch, validation=method.validation, seed=seed)
     identity = {
         "fit": name,
@@ -119,12 +114,10 @@ def fit(
         "rows": prepared.rows,
         "location": np.asarray(prepared.frame.whitening.location).tolist(),
         "seed": seed,
-        "loss": str(chosen),
+        "loss": str(losses),
         "method": {k: str(v) for k, v in asdict(method).items()},
     }
-    run = _Run(
-        core, fed, method, chosen, seed, Placement(devices), Checkpoint(checkpoint, identity)
-    )
+    run = Run(core, fed, method, losses, seed, Placement(devices), Checkpoint(checkpoint, identity))
     began = time.perf_counter()
     with progress(f"fitting {name}", quiet=quiet) as bar:
         try:
@@ -139,189 +132,9 @@ def fit(
     return result
 
 
-@dataclass
-class _Run:
-    """One fit: what is trained, and what a checkpoint must hold of it."""
-
-    flow: Flow
-    fed: Feed
-    method: FitMethod
-    loss: Loss
-    seed: int
-    placement: Placement
-    kept: Checkpoint
-    rows: list[dict[str, float]] = field(default_factory=list)
-    factor: float = 1.0
-    best: int = 0
-    compiling: float = 0.0
-    saved: float = -np.inf
-    skipped: int = 0
-
-    def __post_init__(self):
-        params, fixed = trainable(self.flow)
-        self.optimiser = adam(self.method.clip)
-        start = Trained.start(params, self.optimiser, averaged=self.method.average > 0)
-        self.state = self.placement.everywhere(start)
-        self.still, self.fixed = fixed, self.placement.everywhere(fixed)
-        self.best_params = params
-        with jax.enable_x64(True):
-            frame = self.placement.everywhere(self.fed.prepared.frame)
-        self.frame = frame
-        self.valid = self.fed.valid
-
-    # The loop ---------------------------------------------------------------------------------
-
-    def go(self, bar: Progress, resume: bool) -> str:
-        """Epoch after epoch, until the held-out loss no longer falls."""
-        loaded = self.kept.load() if resume else None
-        if loaded is not None:
-            self._restore(*loaded)
-        held = None if self.fed.held is None else self._inputs(self.fed.held)
-        # On the host: several processes can pass nothing else to what they share.
-        key: Any = np.asarray(jax.random.key_data(jax.random.key(self.seed)))
-        for epoch in range(len(self.rows), self.method.epochs):
-            began = time.perf_counter()
-            if self._exhausted(epoch):
-                return "early"
-            losses = []
-            for k, (arrays, rows) in enumerate(self.fed.epoch(epoch, self.seed)):
-                inputs = held if arrays is None else self._inputs(arrays)
-                first = (epoch * self.fed.segments + k) * self.fed.steps
-                number: Any = np.asarray(first, np.int32)
-                state, record = run_segment(
-                    self.loss,
-                    self.state,
-                    self.fixed,
-                    inputs,
-                    key,
-                    number,
-                    self._schedule(first, rows),
-                    self.optimiser,
-                )
-                self.state = state
-                losses.append(np.asarray(record["loss"], np.float64))
-                if epoch == k == 0:
-                    self.compiling = time.perf_counter() - began
-            loss = _mean_of_finite(np.concatenate(losses))
-            self._note(epoch, loss, time.perf_counter() - began)
-            bar.update(epoch + 1, total=self.method.epochs, loss=self.rows[-1]["valid"])
-            if not np.isfinite(loss) or not np.isfinite(self.rows[-1]["valid"]):
-                return "failed"
-            self._save()
-        return "finished"
-
-    def _inputs(self, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-        return {**self.placement.everywhere(arrays), "frame": self.frame}
-
-    def _schedule(self, first: int, rows: np.ndarray) -> dict[str, Any]:
-        steps = first + np.arange(len(rows))
-        total = self.method.epochs * self.fed.segments * self.fed.steps
-        rate = np.full(len(rows), self.method.rate * self.factor)
-        if self.method.schedule == "cosine":
-            rate = rate * 0.5 * (1 + np.cos(np.pi * steps / total))
-        decay = np.minimum(self.method.average, (1 + steps) / (10 + steps))
-        return {
-            "rate": self.placement.everywhere(rate.astype(np.float32)),
-            "decay": self.placement.everywhere(decay.astype(np.float32)),
-            "rows": self.placement.shared(rows, 1),
-        }
-
-    def _note(self, epoch: int, loss: float, seconds: float) -> None:
-        """One row of the history; the best parameters on the held-out rows are kept."""
-        params = self.state.params if self.state.average is None else self.state.average
-        params = self.placement.fetched(params)
-        value = self.held_out_loss(params)
-        self.skipped = int(self.state.skipped)
-        lowest = min((row["valid"] for row in self.rows), default=np.inf)
-        if value < lowest:
-            self.best, self.best_params = epoch + 1, params
-        elif self.method.schedule == "plateau" and self._since(epoch) % self._slower_after() == 0:
-            self.factor *= _SLOWER
-        row = {"step": float(epoch + 1), "loss": loss, "valid": value, "seconds": seconds}
-        self.rows.append(row)
-
-    def held_out_loss(self, params: Any) -> float:
-        """Minus the weighted mean log-density of the held-out rows."""
-        weight = self.valid["weight"].astype(np.float64)
-        context = self.valid["context"] if self.valid["context"].shape[1] else None
-        values = log_probs(eqx.combine(params, self.still), self.valid["v"], context)
-        return -float(weight @ values / weight.sum())
-
-    def _since(self, epoch: int) -> int:
-        return epoch + 1 - self.best
-
-    def _slower_after(self) -> int:
-        return max(1, self.method.patience // 3)
-
-    def _exhausted(self, epoch: int) -> bool:
-        """Whether nothing is gained any more."""
-        waited = epoch - self.best >= self.method.patience
-        return epoch > 0 and (waited or self.factor < _SLOWEST)
-
-    # Checkpoints ------------------------------------------------------------------------------
-
-    def _save(self, *, force: bool = False) -> None:
-        now = time.perf_counter()
-        if self.kept.path is None or not (force or now - self.saved > _SAVE_EVERY):
-            return
-        if jax.process_index() != 0:  # one file for all
-            return
-        note = {"rows": self.rows, "factor": self.factor, "best": self.best}
-        arrays = {**leaves_of(self.state, "state"), **leaves_of(self.best_params, "best")}
-        self.kept.save(note, arrays)
-        self.saved = now
-
-    def _restore(self, note: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        self.rows, self.factor, self.best = list(note["rows"]), note["factor"], note["best"]
-        self.state = self.placement.everywhere(restore(self.state, "state", arrays))
-        self.best_params = restore(self.best_params, "best", arrays)
-
-    def interrupted(self, name: str) -> InterruptedLearning:
-        """What Ctrl-C leaves: the end of the last whole epoch that was saved."""
-        if self.kept.path is None:
-            return InterruptedLearning(
-                f"fitting {name!r} was interrupted and nothing was kept; give checkpoint=FILE to "
-                "be able to resume"
-            )
-        return InterruptedLearning(
-            f"fitting {name!r} was interrupted; it stands in {self.kept.path}: call again with "
-            "resume=True to go on from there"
-        )
-
-    # Outcome ----------------------------------------------------------------------------------
-
-    def outcome(self, stop: str, seconds: dict[str, float | int]) -> dict[str, Any]:
-        """What the health report needs to know of the loop."""
-        late = [row["valid"] for row in self.rows[-max(2, len(self.rows) // 5) :]]
-        before = [row["valid"] for row in self.rows]
-        improving = stop == "finished" and self.best >= len(self.rows) - 1 and len(before) > 1
-        fall = late[0] - late[-1]
-        return {
-            "stop": stop,
-            "epochs": len(self.rows),
-            "best": self.best,
-            "skipped": self.skipped,
-            "improving": bool(improving and fall > 1e-3 * (1 + abs(late[-1]))),
-            "seconds": {**seconds, "compiling": self.compiling},
-            "dropped": self.fed.prepared.dropped,
-            "notes": self.fed.prepared.notes,
-        }
-
-    def history(self) -> dict[str, np.ndarray]:
-        """Arrays of one entry per epoch."""
-        names = ("step", "loss", "valid", "seconds")
-        return {name: np.array([row[name] for row in self.rows], float) for name in names}
-
-
-def _mean_of_finite(losses: np.ndarray) -> float:
-    """Of an epoch; NaN where no step had a finite loss, as then nothing is learned any more."""
-    finite = np.isfinite(losses)
-    return float(losses[finite].mean()) if finite.any() else float("nan")
-
-
 def _assemble(
     name: str,
-    run: _Run,
+    run: Run,
     given: Samples,
     prepared: Prepared,
     target: Target | None,
@@ -339,7 +152,7 @@ def _assemble(
         context_scale=prepared.scale,
         form=given.form,
         history=run.history(),
-        settings={**asdict(method), "loss": str(run.loss), "seed": seed},
+        settings={**asdict(method), "loss": " then ".join(map(str, run.losses)), "seed": seed},
         versions=versions(),
         citations=CITATIONS,
         provenance={

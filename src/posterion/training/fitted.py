@@ -18,9 +18,14 @@ from posterion.core.estimate import Estimate
 from posterion.core.registry import register
 from posterion.core.result import Result
 from posterion.core.status import Status
-from posterion.diagnostics.fitting import FitFindings, assess_fit, two_samples
+from posterion.diagnostics.fitting import (
+    FitFindings,
+    SurfaceDistance,
+    assess_fit,
+    two_samples,
+)
 from posterion.diagnostics.health import Health
-from posterion.distributions.flow import Flow
+from posterion.distributions.manifold import ManifoldFlow
 from posterion.targets.frame import Frame
 from posterion.targets.parameter import Parameter
 from posterion.targets.target import (
@@ -30,21 +35,22 @@ from posterion.targets.target import (
     v_and_log_det,
     x_and_log_det,
 )
-from posterion.training.losses import log_probs
+from posterion.training.losses import Learnable, log_probs
 from posterion.training.samples import context_rows
 from posterion.training.supports import warn_if_slow
+from posterion.training.surfaces import project_rows
 
 _CHUNK = 16384
 _COMPARED = 10_000
 
 
 @eqx.filter_jit
-def _draw(flow: Flow, seed: Array, number: Array, context: Array | None) -> tuple[Array, Array]:
+def _draw(
+    flow: Learnable, seed: Array, number: Array, context: Array | None
+) -> tuple[Array, Array]:
     """One chunk of draws in the frame's coordinates, and their log-densities."""
     key = jax.random.fold_in(jax.random.wrap_key_data(seed), number)
-    z, log_prob = flow.base.sample_and_log_prob(key, (_CHUNK,))
-    v, log_det = apply_batch(flow.bijection.forward_and_log_det, z, context=context)
-    return v, log_prob - log_det
+    return flow.sample_and_log_prob(key, (_CHUNK,), context)
 
 
 def _without_target(fit: "Fit") -> "Fit":
@@ -58,6 +64,9 @@ class Fit(Result):
 
     A conditional fit takes ``context`` in `sample` and `log_prob`; `given` fixes one condition, and
     then `summary`, `corner` and the other questions work as without.
+
+    On a surface of fewer dimensions the density is per unit of its volume, lengths along each
+    coordinate in units of the spread of the samples.
 
     Attributes:
         name: of what was fitted.
@@ -76,7 +85,7 @@ class Fit(Result):
 
     name: str
     parameters: tuple[Parameter, ...]
-    flow: Flow
+    flow: Learnable
     frame: Frame
     context: tuple[str, ...]
     context_location: np.ndarray
@@ -148,7 +157,7 @@ class Fit(Result):
         v, log_det = v_and_log_det(self.frame, points)
         if rows is not None:
             rows = np.broadcast_to(rows, (len(points), rows.shape[1]))
-        return log_probs(self.flow, v.astype(np.float32), rows) + log_det
+        return log_probs(self.flow, v.astype(np.float32), rows) + self._per_volume(log_det)
 
     def given(self, context: Any) -> "Fit":
         """The distribution under one condition, ``(width,)`` or a dict of numbers by name."""
@@ -172,6 +181,11 @@ class Fit(Result):
 
     def named(self, n: int, *, seed: int) -> dict[str, np.ndarray]:
         return unflatten_theta(self.parameters, self._draw(n, self._conditions(None), seed)[0])
+
+    @property
+    def on_surface(self) -> bool:
+        """Whether draws lie on a surface of fewer dimensions than they have coordinates."""
+        return isinstance(self.flow, ManifoldFlow)
 
     # Inside -----------------------------------------------------------------------------------
 
@@ -217,7 +231,10 @@ class Fit(Result):
             v[start:stop] = np.asarray(part)[: stop - start]
             log_v[start:stop] = np.asarray(log_q)[: stop - start]
         x, log_det = x_and_log_det(self.frame, v)
-        return x, log_v - log_det
+        return x, log_v - self._per_volume(log_det)
+
+    def _per_volume(self, log_det: Any) -> Any:
+        return 0 * log_det if self.on_surface else log_det
 
     def _sample_flat(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
         count = int(np.prod(shape)) if shape else 1
@@ -232,7 +249,8 @@ class Fit(Result):
             v, log_det = v.astype(jnp.float32), log_det.astype(jnp.float32)
         rows = self._conditions(None)
         context = None if rows is None else jnp.asarray(rows[0])
-        return apply_batch(self.flow.log_prob, v, context=context) + log_det
+        log_prob = apply_batch(self.flow.log_prob, v, context=context)
+        return log_prob + self._per_volume(log_det)
 
 
 def examine(fit: Fit, fed: Any, outcome: dict[str, Any], *, seed: int) -> Fit:
@@ -244,8 +262,11 @@ def examine(fit: Fit, fed: Any, outcome: dict[str, Any], *, seed: int) -> Fit:
     if np.ptp(weights) > 0:  # as many events, each as probable as its weight
         chosen = rng.choice(len(weights), len(weights), p=weights / weights.sum())
         held = {k: a[chosen] for k, a in held.items()}
-    x, _ = x_and_log_det(fit.frame, held["v"])
     rows = held["context"] if fit.context else None
+    near, surface = held["v"], None
+    if isinstance(fit.flow, ManifoldFlow):
+        near, surface = _on_surface(fit.flow, held["v"], rows)
+    x, _ = x_and_log_det(fit.frame, near)
     drawn, _ = fit._draw(1 if rows is not None else len(x), rows, seed + 7)
     periods = [
         p.upper - p.lower if p.periodic and p.lower is not None and p.upper is not None else None
@@ -260,16 +281,33 @@ def examine(fit: Fit, fed: Any, outcome: dict[str, Any], *, seed: int) -> Fit:
         train=_mean_log_prob(fit, fed.trained_on(_COMPARED)),
         valid=_mean_log_prob(fit, fed.valid),
         two=two,
+        surface=surface,
         measure=tuple(parameter.measure() for parameter in fit.parameters),
         **outcome,
     )
     return replace(fit, health=assess_fit(found))
 
 
+def _on_surface(
+    flow: ManifoldFlow, v: np.ndarray, context: np.ndarray | None
+) -> tuple[np.ndarray, SurfaceDistance]:
+    """Projections of held-out rows, and how far these are from the surface and from a plane."""
+    near = project_rows(flow, v, context)
+    squares = ((near - v.astype(np.float64)) ** 2).sum(axis=1)
+    mean, count = squares.mean(), len(squares)
+    rms = float(np.sqrt(mean))
+    error = float(squares.std() / np.sqrt(count) / (2 * max(rms, 1e-30)))
+    size = flow.density.event_shape[0]
+    spectrum = np.linalg.eigvalsh(np.cov(v.T.astype(np.float64)))
+    plane = float(np.sqrt(np.maximum(spectrum[:-size], 0).sum()))
+    return near, SurfaceDistance(Estimate(rms, error), plane, size)
+
+
 def _mean_log_prob(fit: Fit, rows: dict[str, np.ndarray]) -> Estimate:
     """Weighted mean log-density per event, in the stated units."""
     _, log_det = x_and_log_det(fit.frame, rows["v"])
-    values = log_probs(fit.flow, rows["v"], rows["context"] if fit.context else None) - log_det
+    values = log_probs(fit.flow, rows["v"], rows["context"] if fit.context else None)
+    values = values - fit._per_volume(log_det)
     w = rows["weight"].astype(np.float64)
     mean = float(w @ values / w.sum())
     spread = float(np.sqrt(np.square(w * (values - mean)).sum()) / w.sum())

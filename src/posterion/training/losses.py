@@ -5,6 +5,7 @@ which of them make the batch.
 """
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -17,6 +18,7 @@ from posterion.bijections.base import apply_batch
 from posterion.bijections.continuous import Continuous, flow_matching_loss
 from posterion.core.errors import SettingError
 from posterion.distributions.flow import Flow
+from posterion.distributions.manifold import ManifoldFlow
 from posterion.targets.frame import Frame
 from posterion.targets.target import Target, pad_rows
 from posterion.training.divergences import reverse_kl
@@ -25,6 +27,9 @@ from posterion.training.objectives import PathObjective
 _CHUNK = 16384
 
 Inputs = dict[str, Any]
+
+Learnable = Flow | ManifoldFlow
+"""What a fit can learn."""
 
 
 class Batch(NamedTuple):
@@ -39,11 +44,19 @@ class Loss(eqx.Module):
     """What a fit minimises; a frozen record of settings, so that it compiles once."""
 
     @abstractmethod
-    def value(self, flow: Flow, batch: Batch, key: Array, inputs: Inputs) -> Array:
+    def value(self, flow: Any, batch: Batch, key: Array, inputs: Inputs) -> Array:
         """The loss of a batch."""
 
+    def costs(self, flow: Any, v: np.ndarray, context: np.ndarray | None) -> np.ndarray:
+        """What each held-out row costs, ``(n,)``: their mean decides when to stop."""
+        return -log_probs(flow, v, context)
+
+    def refresh(self, flow: Any, fed: Any, epoch: int, seed: int) -> Inputs | None:
+        """Further inputs from this epoch on, always of one structure; ``None``: as they are."""
+        return None
+
     def __call__(
-        self, flow: Flow, inputs: Inputs, key: Array, row: dict[str, Array]
+        self, flow: Any, inputs: Inputs, key: Array, row: dict[str, Array]
     ) -> tuple[Array, dict[str, Array]]:
         batch = take(inputs, row["rows"])
         loss = self.value(flow, batch, key, inputs)
@@ -111,23 +124,33 @@ def continuous_of(flow: Flow) -> Continuous:
 
 
 @eqx.filter_jit
-def _log_probs(flow: Flow, v: Array, context: Array | None) -> Array:
+def _log_probs(flow: Learnable, v: Array, context: Array | None) -> Array:
     return apply_batch(flow.log_prob, v, context=context)
 
 
-def log_probs(flow: Flow, v: np.ndarray, context: np.ndarray | None) -> np.ndarray:
-    """Log-densities of rows on the host, float64 ``(n,)``, in chunks of few shapes.
+def log_probs(flow: Learnable, v: np.ndarray, context: np.ndarray | None) -> np.ndarray:
+    """Log-densities of rows on the host, float64 ``(n,)``.
 
     Args:
         flow: in the frame's coordinates.
         v: ``(n, dim)``, float32.
         context: ``(n, width)``, float32, or ``None``.
     """
-    out = np.empty(len(v))
+    return row_by_row(_log_probs, flow, v, context)
+
+
+def row_by_row(
+    function: Callable[[Any, Array, Array | None], Array],
+    flow: Any,
+    v: np.ndarray,
+    context: np.ndarray | None,
+) -> np.ndarray:
+    """``function(flow, v, context)`` of all rows, float64, in chunks of one shape."""
+    out = []
     for start in range(0, len(v), _CHUNK):
         piece = v[start : start + _CHUNK]
         rows = None if context is None else pad_rows(context[start : start + _CHUNK], _CHUNK)
         given = None if rows is None else jnp.asarray(rows)
-        found = _log_probs(flow, jnp.asarray(pad_rows(piece, _CHUNK)), given)
-        out[start : start + len(piece)] = np.asarray(found)[: len(piece)]
-    return out
+        found = function(flow, jnp.asarray(pad_rows(piece, _CHUNK)), given)
+        out.append(np.asarray(found, np.float64)[: len(piece)])
+    return np.concatenate(out) if out else np.empty(0)

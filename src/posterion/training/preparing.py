@@ -1,5 +1,6 @@
 """Samples looked through once: what is wrong with them, and the frame in which a flow learns."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import jax
@@ -89,7 +90,13 @@ class _Sums:
 
 
 def prepare(
-    samples: Samples, support: SupportMap, *, whiten: str, drop: bool, quiet: bool | None = None
+    samples: Samples,
+    support: SupportMap,
+    *,
+    whiten: str,
+    drop: bool,
+    commuting: Callable[[Floats, Floats], tuple[Floats, Floats]] | None = None,
+    quiet: bool | None = None,
 ) -> Prepared:
     """Looks through all rows, in chunks.
 
@@ -98,6 +105,7 @@ def prepare(
         support: of their coordinates.
         whiten: whether the frame takes their full covariance, their scales, or nothing.
         drop: leave out rows that are not finite or outside of the support, and count them.
+        commuting: what makes of means and variances those by which a symmetric flow is scaled.
         quiet: no progress bar.
 
     Raises:
@@ -138,6 +146,9 @@ def prepare(
     mean, covariance = inner.moments()
     circular = plain.circular
     _look_at(names, mean, covariance, circular)
+    if commuting is not None:
+        mean, variance = commuting(mean, np.diag(covariance))
+        covariance = np.diag(variance)
     enough = used >= _ROWS_A_COORDINATE * dim
     location, lower = _whitening(mean, covariance, circular, whiten if enough else "scale", whiten)
     context_mean, context_covariance = outer.moments()

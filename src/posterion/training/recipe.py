@@ -4,17 +4,20 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from posterion.core.errors import SettingError
-from posterion.distributions.flow import Flow
+from posterion.distributions.manifold import ManifoldFlow
 from posterion.targets.target import Target
+from posterion.training.discflow import DiscFlow
 from posterion.training.losses import (
     FlowMatching,
+    Learnable,
     Loss,
     NegativeLogLikelihood,
     SamplesAndDensity,
     continuous_of,
 )
+from posterion.training.surfaces import ProjectedLikelihood, Reconstruction
 
-LOSSES = ("nll", "samples_and_density", "flow_matching")
+LOSSES = ("nll", "samples_and_density", "flow_matching", "discflow")
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class FitMethod:
     """Settings of :func:`posterion.fit`.
 
     Attributes:
-        epochs: passes over the training rows, at most.
+        epochs: passes over the training rows, at most; of a flow on a surface in either phase.
         batch: rows a step.
         rate: learning rate of Adam.
         schedule: the rate falls to zero as a cosine, or by half whenever the held-out loss has not
@@ -78,25 +81,33 @@ def make_fit_method(changes: dict[str, Any]) -> FitMethod:
     return replace(FitMethod(), **changes)
 
 
-def loss_of(loss: str | Loss, flow: Flow, target: Target | None, method: FitMethod) -> Loss:
-    """The loss of that name.
+def losses_of(
+    loss: str | Loss, flow: Learnable, target: Target | None, method: FitMethod
+) -> tuple[Loss, ...]:
+    """The losses of that name, to be minimised one after the other.
 
     Raises:
         SettingError: there is none, or it does not suit the flow or needs a target.
         GradientError: the target's density has no gradient.
     """
     if isinstance(loss, Loss):
-        return loss
-    if loss == "nll":
-        return NegativeLogLikelihood()
+        return (loss,)
+    if loss not in LOSSES:
+        raise SettingError(f"unknown loss {loss!r}; choose one of {', '.join(LOSSES)}")
+    if isinstance(flow, ManifoldFlow):
+        if loss != "nll":
+            raise SettingError(f"a flow on a surface is learned by 'nll' alone, not by {loss!r}")
+        return (Reconstruction(), ProjectedLikelihood())
     if loss == "flow_matching":
         continuous_of(flow)
-        return FlowMatching()
+        return (FlowMatching(),)
+    if loss == "discflow":
+        return (DiscFlow(),)
     if loss == "samples_and_density":
         if target is None:
             raise SettingError("loss='samples_and_density' needs the density: give target=")
         if flow.context_shape is not None:
             raise SettingError("loss='samples_and_density' is for flows without context")
         target.require_gradient("learning from samples and density")
-        return SamplesAndDensity(target, min(method.batch, 256))
-    raise SettingError(f"unknown loss {loss!r}; choose one of {', '.join(LOSSES)}")
+        return (SamplesAndDensity(target, min(method.batch, 256)),)
+    return (NegativeLogLikelihood(),)

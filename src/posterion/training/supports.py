@@ -1,16 +1,20 @@
 """A flow's layers and its support, held against what is to be learned."""
 
 import warnings
+from collections.abc import Callable
 
 import jax
 import numpy as np
 
 from posterion.bijections.base import Direction
 from posterion.bijections.compose import Chain
+from posterion.bijections.equivariant import EquivariantCoupling, VectorCoupling
 from posterion.bijections.support import SupportMap, support_of
 from posterion.core.errors import ExpensiveDirectionWarning, SettingError
 from posterion.distributions.flow import Flow
+from posterion.distributions.manifold import ManifoldFlow
 from posterion.targets.parameter import Parameter
+from posterion.training.losses import Learnable
 from posterion.training.objectives import flow_circular
 from posterion.training.samples import Samples
 
@@ -21,8 +25,8 @@ _warned: set[str] = set()
 
 
 def core_and_support(
-    flow: Flow, samples: Samples, *, declared: bool
-) -> tuple[Flow, SupportMap, tuple[Parameter, ...]]:
+    flow: Learnable, samples: Samples, *, declared: bool
+) -> tuple[Learnable, SupportMap, tuple[Parameter, ...]]:
     """The flow without its support, the support in float64, and the parameters with their bounds.
 
     Bounds are those of the parameters where these were ``declared``, else the flow's own.
@@ -42,7 +46,7 @@ def core_and_support(
             f"have {width}: build it with context_dim={width}"
         )
     core, own = _split(flow)
-    circular = flow_circular(core)
+    circular = (False,) * samples.dim if isinstance(core, ManifoldFlow) else flow_circular(core)
     parameters = samples.parameters
     bounded = [p for p in parameters if p.lower is not None or p.upper is not None]
     if own is not None and bounded:
@@ -69,7 +73,9 @@ def core_and_support(
     return core, support, parameters
 
 
-def _split(flow: Flow) -> tuple[Flow, SupportMap | None]:
+def _split(flow: Learnable) -> tuple[Learnable, SupportMap | None]:
+    if isinstance(flow, ManifoldFlow):
+        return flow, None
     chain = flow.bijection
     if isinstance(chain, SupportMap):
         raise SettingError("the flow has no layers to train")
@@ -126,11 +132,45 @@ def _described(
     return tuple(out)
 
 
-def warn_if_slow(flow: Flow, direction: Direction) -> None:
+Moments = tuple[np.ndarray, np.ndarray]
+
+
+def symmetry(flow: Learnable) -> Callable[[np.ndarray, np.ndarray], Moments] | None:
+    """What makes means and variances such that scaling by them commutes with the flow's group."""
+
+    def is_layer(node: object) -> bool:
+        return isinstance(node, (EquivariantCoupling, VectorCoupling))
+
+    found = [n for n in jax.tree.leaves(flow, is_leaf=is_layer) if is_layer(n)]
+    if not found:
+        return None
+    layer = found[0]
+    if isinstance(layer, VectorCoupling):
+
+        def of_vectors(mean: np.ndarray, variance: np.ndarray) -> Moments:
+            square = (variance + mean**2).reshape(-1, layer.size).mean(axis=1)
+            return np.zeros_like(mean), np.repeat(square, layer.size)
+
+        return of_vectors
+    group = np.asarray(layer.group, np.float64)
+    group = group.reshape(-1, *group.shape[-2:])  # of stacked layers: the same again
+
+    def of_group(mean: np.ndarray, variance: np.ndarray) -> Moments:
+        # As if all images of the samples were there.
+        centre = (group @ mean).mean(axis=0)
+        square = (np.abs(group) @ (variance + mean**2)).mean(axis=0)
+        return centre, square - centre**2
+
+    return of_group
+
+
+def warn_if_slow(flow: Learnable, direction: Direction) -> None:
     """Warns, once a process and direction, where a flow goes coordinate by coordinate.
 
     ``direction`` is the one that is used: ``"inverse"`` for the density, ``"forward"`` for draws.
     """
+    if isinstance(flow, ManifoldFlow):
+        return
     fast = flow.bijection.fast
     if fast in ("both", direction) or flow.event_shape[0] <= MANY or direction in _warned:
         return

@@ -23,15 +23,20 @@ from posterion.distributions.families.autoregressive import (
 )
 from posterion.distributions.families.continuous import continuous
 from posterion.distributions.families.couplings import coupling_spline, realnvp
+from posterion.distributions.families.manifold import manifold
 from posterion.distributions.families.parts import reference_base
+from posterion.distributions.families.symmetric import equivariant, rotational
 
 __all__ = [
     "autoregressive_spline",
     "continuous",
     "coupling_spline",
+    "equivariant",
     "iaf",
     "maf",
+    "manifold",
     "neural_autoregressive",
     "realnvp",
     "reference_base",
+    "rotational",
 ]

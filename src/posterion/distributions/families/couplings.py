@@ -59,8 +59,8 @@ def realnvp(
     (2,)
     """
     transformer = moving(dim, periodic, AffineTransformer(scale_limit, shift_first), bins)
-    layer = _coupling(transformer, hidden, activation, residual, context_dim)
-    layers = _couplings(dim, transforms, masks, layer, seed)
+    layer = coupling_layer(transformer, hidden, activation, residual, context_dim)
+    layers = Stack.of(couplings(dim, transforms, masks, layer, seed))
     if last is None and mixing and not any(transformer.circles(dim)):
         last = Linear(dim)
     return assembled([layers] if last is None else [layers, last], transformer, bounds, base)
@@ -97,16 +97,18 @@ def coupling_spline(
     (2,)
     """
     transformer = moving(dim, periodic, spline_of(spline, bins), bins, spline)
-    layer = _coupling(transformer, hidden, activation, residual, context_dim)
-    parts: list[Bijection] = [_couplings(dim, transforms, masks, layer, seed)]
+    layer = coupling_layer(transformer, hidden, activation, residual, context_dim)
+    parts: list[Bijection] = [Stack.of(couplings(dim, transforms, masks, layer, seed))]
     if mixing and not any(transformer.circles(dim)):
         parts.append(Linear(dim))
     return assembled(parts, transformer, bounds, base)
 
 
-def _coupling(
+def coupling_layer(
     transformer: Transformer, hidden: Hidden, activation: str, residual: bool, context_dim: int
 ) -> Callable[[Array, Array], Coupling]:
+    """What makes one coupling, from its mask and its key."""
+
     def layer(mask: Array, key: Array) -> Coupling:
         return Coupling(
             mask,
@@ -121,9 +123,14 @@ def _coupling(
     return layer
 
 
-def _couplings(
+def couplings(
     dim: int, transforms: int, masks: str, layer: Callable[[Array, Array], Coupling], seed: int
-) -> Stack:
+) -> list[Coupling]:
+    """Layers of the masks of that name.
+
+    Raises:
+        SettingError: there are none of that name, or they leave a coordinate unmoved.
+    """
     if masks not in ("random", "alternating", "binary"):
         raise SettingError(f"unknown masks {masks!r}; choose random, alternating or binary")
     if masks == "binary":
@@ -139,4 +146,4 @@ def _couplings(
             f"{transforms} {masks} masks leave coordinates {unmoved[:5]} unmoved; use more layers"
         )
     keys = jax.random.split(jax.random.key(seed), transforms)
-    return Stack.of([layer(mask, key) for mask, key in zip(rows, keys, strict=True)])
+    return [layer(mask, key) for mask, key in zip(rows, keys, strict=True)]
