@@ -16,7 +16,7 @@ from benchmarks.tables import ROOT, machine, tell
 from posterion.core.files import write_text
 from posterion.core.versions import versions
 
-NAMES = ("neutrinos", "stress", "sabotage", "plain", "sampling", "flows")
+NAMES = ("neutrinos", "stress", "sabotage", "plain", "sampling", "flows", "memory")
 TITLES = {
     "neutrinos": "Neutrinos",
     "stress": "Stress targets",
@@ -24,6 +24,7 @@ TITLES = {
     "plain": "Plain NumPy densities",
     "sampling": "Sampling from the saved file",
     "flows": "Flows against their peers",
+    "memory": "A fit to 4 GB on disk",
 }
 _HEAD = """# Results
 

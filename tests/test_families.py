@@ -9,7 +9,7 @@ import pytest
 
 from bijection_cases import at, error, perturbed, quick_jit
 from posterion import flows
-from posterion.bijections import apply_batch
+from posterion.bijections import apply_batch, permutations
 from posterion.core.errors import SettingError, ShapeError
 from posterion.distributions import NormalMixture
 
@@ -133,3 +133,25 @@ def test_masks_by_name(masks):
 def test_what_cannot_be_built(build, error, message):
     with pytest.raises(error, match=message):
         build()
+
+
+SPECIAL = {
+    "equivariant": partial(flows.equivariant, 4, permutations(2, size=2), **SMALL),
+    "rotational": partial(flows.rotational, 2, 2, **SMALL),
+    "manifold": partial(flows.manifold, 4, 2, **SMALL),
+}
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_symmetric_ones_and_surfaces_take_a_context(name):
+    flow = SPECIAL[name](context_dim=2)
+    assert flow.context_shape == (2,) and flow.event_shape == (4,)
+    flow = perturbed(flow, 0.1)
+    contexts = jnp.array([[0.5, -1.0], [2.0, 1.0]])
+    x, log_p = drawn(flow, jax.random.key(1), contexts[0])
+    again = log_probs(flow, x, contexts[0])
+    assert float(jnp.max(jnp.abs(again - log_p))) < 2e-3
+    each = jnp.broadcast_to(contexts[1], (40, 2))
+    other = log_probs(flow, x, each)
+    assert float(jnp.max(jnp.abs(again - other))) > 1e-3
+    assert float(jnp.max(jnp.abs(other - log_probs(flow, x, contexts[1])))) < 1e-5

@@ -53,7 +53,7 @@ def test_a_normal_distribution_in_any_units(normal):
     np.testing.assert_allclose(drawn.mean(axis=0), NORMAL.mean, atol=0.05)
     np.testing.assert_allclose(np.cov(drawn.T), COVARIANCE, atol=0.08)
     assert np.array_equal(drawn[:100], normal.sample(100, seed=2))
-    assert list(normal.history["step"]) == [1, 2, 3]
+    assert list(normal.history["epoch"]) == [1, 2, 3]
 
 
 def test_results_answer_questions(normal):
@@ -231,6 +231,28 @@ def test_files_larger_than_memory(tmp_path, suffix, monkeypatch):
             for rows in ("training", "held-out")
         )
         assert of_train != of_held and abs(of_train - of_held) < 0.3
+
+
+def test_memory_does_not_grow_with_the_file(run_python, tmp_path):
+    """200 MB in Parquet: the process may grow by a fraction of it."""
+    rng = np.random.default_rng(0)
+    for name, rows in (("small", 50_000), ("large", 2_500_000)):
+        columns = {f"x{i}": rng.normal(size=rows) for i in range(10)}
+        posterion.io.write_draws(tmp_path / f"{name}.parquet", columns)
+    run_python(
+        """
+import resource, posterion
+from posterion.training import feeding
+feeding.IN_MEMORY = 0
+peaks = []
+for name in ("small", "large"):
+    flow = posterion.flows.maf(10, transforms=1, hidden=(8,))
+    fit = posterion.fit(flow, f"{name}.parquet", epochs=1, batch=5000, quiet=True)
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+assert fit.provenance["rows"] == 2_500_000
+assert peaks[1] - peaks[0] < 120, peaks
+"""
+    )
 
 
 def test_two_devices_give_what_one_gives(run_python):

@@ -74,7 +74,7 @@ def test_interrupted_and_resumed_it_is_the_same(name, tmp_path, monkeypatch):
     kept = options | {"checkpoint": tmp_path / "run.safetensors"}
     # In the midst of the first loss, and behind the classifier or in the second phase.
     for done in (2, *((4,) if name == "two phases" else (3,) if name == "discflow" else ())):
-        if done < len(whole.history["step"]):
+        if done < len(whole.history["epoch"]):
             message = interrupted(monkeypatch, done, (build(), samples()), kept)
             assert "resume=True" in message
             again = posterion.fit(build(), samples(), **kept, resume=True)

@@ -2,11 +2,11 @@
 
 import argparse
 
-from benchmarks.flows import accuracy, speed
+from benchmarks.flows import accuracy, choosing, distilling, speed
 from benchmarks.flows.client import OURS, Library, available
 from benchmarks.tables import machine
 
-PARTS = ("speed", "accuracy")
+PARTS = ("speed", "accuracy", "distilling", "choosing")
 
 
 def versions(names: list[str]) -> str:
@@ -34,7 +34,11 @@ def main() -> None:
     if "speed" in asked.parts:
         print(speed.section(names, asked.quick) + "\n")
     if "accuracy" in asked.parts:
-        print(accuracy.section(names, 20 if asked.quick else asked.steps, asked.quick))
+        print(accuracy.section(names, 20 if asked.quick else asked.steps, asked.quick) + "\n")
+    if "distilling" in asked.parts:
+        print(distilling.section(asked.quick) + "\n")
+    if "choosing" in asked.parts:
+        print(choosing.section(asked.quick))
 
 
 if __name__ == "__main__":

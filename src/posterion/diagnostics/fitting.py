@@ -154,8 +154,8 @@ def assess_fit(found: FitFindings) -> Health:
                 rms.error,
                 f"<= {plane:.3g}",
                 "bad" if flat else "good",
-                f"rms, coordinates in units of their spread; the best plane of "
-                f"{found.surface.size} dimensions is at {plane:.3g}",
+                f"rms, coordinates in units of their spread; the best plane of as many "
+                f"dimensions is at {plane:.3g}",
             )
         )
         if flat:
@@ -210,6 +210,8 @@ def assess_fit(found: FitFindings) -> Health:
     elif found.two is None:
         status = Status.not_checked
     notes = list(found.notes)
+    if found.surface is not None:
+        notes.append("held-out samples were projected onto the surface before the comparison")
     if found.skipped:
         notes.append(f"{found.skipped} steps with a gradient that was not finite were skipped")
     return Health(

@@ -15,14 +15,14 @@ from posterion.reports.style import COLOURS, Picture, new_figure, style
 
 __all__ = ["Sampler", "break_even", "effective_samples_plot", "training_plot"]
 
-_AXES = {"step": "step", "calls": "density calls", "seconds": "seconds"}
+_AXES = {"step": "step", "epoch": "epoch", "calls": "density calls", "seconds": "seconds"}
 _RUNGS = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
 
 
 def training_plot(
     history: Mapping[str, Any],
     *,
-    against: str = "step",
+    against: str | None = None,
     goal: float | int | None = None,
     title: str = "",
 ) -> Picture:
@@ -31,9 +31,11 @@ def training_plot(
     The ESS is drawn by its distance from one: 0.9, 0.99 and 0.999 are equally far apart.
 
     Args:
-        history: ``step``, ``loss``, ``valid`` (the loss of held-out rows), ``ess`` (a fraction),
-            ``calls``, ``seconds``; one entry per segment each. What is missing is not drawn.
-        against: what the horizontal axis shows: ``step``, ``calls`` or ``seconds``.
+        history: ``step`` or ``epoch``, ``loss``, ``valid`` (the loss of held-out rows), ``ess``
+            (a fraction), ``calls``, ``seconds``; one entry per segment each. What is missing is not
+            drawn.
+        against: what the horizontal axis shows: ``calls``, ``seconds``, or by default the ``step``
+            or ``epoch``.
         goal: ESS fraction that is wanted, drawn as a line.
         title: over the figure.
 
@@ -41,6 +43,7 @@ def training_plot(
         SettingError: the history lacks ``against``, or has neither loss nor ess.
         ShapeError: entries of different lengths.
     """
+    against = against or ("epoch" if "epoch" in history else "step")
     if against not in _AXES or against not in history:
         raise SettingError(f"the history has no {against!r}; it has {', '.join(history)}")
     x = np.asarray(history[against], dtype=np.float64)

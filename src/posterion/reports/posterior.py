@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
+
 from posterion.core.citations import cite
 from posterion.core.estimate import Estimate
 from posterion.core.summary import Summary, number_texts, summarise
@@ -240,9 +242,14 @@ def _posterior_blocks(
 
 def _learning_blocks(result: Any) -> list[Block]:
     history = {k: v for k, v in dict(result.history or {}).items() if len(v) > 0}
-    if "step" not in history or not {"loss", "ess"} & set(history):
+    if not {"step", "epoch"} & set(history) or not {"loss", "ess"} & set(history):
         return []
+    if "phase" in history:
+        return _phases(history)
     picture = training_plot(history)
+    if "epoch" not in history and "ess" not in history:
+        caption = "Mean loss of a segment of steps, one point a segment."
+        return [Image.of(picture, "Loss against step", caption)]
     if "ess" not in history:
         caption = "Loss of the training rows and, dashed, of the held-out ones, one point an epoch."
         return [Image.of(picture, "Loss against epoch", caption)]
@@ -251,6 +258,27 @@ def _learning_blocks(result: Any) -> list[Block]:
         "drawn by the distance from one."
     )
     return [Image.of(picture, "Loss and ESS against step", caption)]
+
+
+def _phases(history: dict[str, Any]) -> list[Block]:
+    """The curve of each loss of a flow on a surface by itself."""
+    said = (
+        "First phase: mean squared distance of the training rows and, dashed, of the held-out ones "
+        "from the surface, coordinates in units of their spread, one point an epoch.",
+        "Second phase: minus the mean log-density on the surface of the same rows.",
+    )
+    phase = np.asarray(history["phase"])
+    first = np.array([np.argmax(phase == k) for k in phase])
+    history = history | {"epoch": np.arange(len(phase)) - first + 1.0}
+    return [
+        Image.of(
+            training_plot({name: np.asarray(y)[phase == k] for name, y in history.items()}),
+            f"Loss of phase {k} against epoch",
+            caption,
+        )
+        for k, caption in enumerate(said, 1)
+        if np.any(phase == k)
+    ]
 
 
 def _worth_blocks(result: Any, samplers: Sequence[Sampler], n: int, seed: int) -> list[Block]:

@@ -77,7 +77,8 @@ class Fit(Result):
         context_location, context_scale: by which the flow sees it.
         form: whether draws are an array or a dict by parameter name.
         health: the report; its status says whether to believe the rest.
-        history: one entry per epoch: step, loss, valid, seconds.
+        history: one entry per epoch: epoch, loss, valid (held-out), seconds; phase, where there
+            are two.
         settings, versions, citations, provenance: how it came about.
         condition: the fixed condition, where `given` made one.
         target: the density that the samples are of, where it is at hand.
@@ -276,13 +277,17 @@ def examine(fit: Fit, fed: Any, outcome: dict[str, Any], *, seed: int) -> Fit:
     two = two_samples(
         drawn, x, names, seed=seed, context=held["context"].astype(np.float64), periods=periods
     )
+    measure = tuple(parameter.measure() for parameter in fit.parameters)
+    if surface is not None:
+        of_surface = f"{surface.size}-dimensional volume of the surface"
+        measure = (f"{of_surface}, coordinates in units of their spread",)
     found = FitFindings(
         name=fit.name,
         train=_mean_log_prob(fit, fed.trained_on(_COMPARED)),
         valid=_mean_log_prob(fit, fed.valid),
         two=two,
         surface=surface,
-        measure=tuple(parameter.measure() for parameter in fit.parameters),
+        measure=measure,
         **outcome,
     )
     return replace(fit, health=assess_fit(found))

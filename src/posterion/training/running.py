@@ -180,7 +180,8 @@ class Run:
             self.best, self.best_params = epoch + 1, params
         elif self.method.schedule == "plateau" and self._since(epoch) % self._slower_after() == 0:
             self.factor *= _SLOWER
-        row = {"step": float(epoch + 1), "loss": loss, "valid": value, "seconds": seconds}
+        row = {"epoch": float(epoch + 1), "loss": loss, "valid": value, "seconds": seconds}
+        row["phase"] = float(len(self.starts))
         self.rows.append(row)
 
     def held_out_loss(self, params: Any) -> float:
@@ -258,7 +259,7 @@ class Run:
 
     def history(self) -> dict[str, np.ndarray]:
         """Arrays of one entry per epoch."""
-        names = ("step", "loss", "valid", "seconds")
+        names = ["epoch", "loss", "valid", "seconds", *(["phase"] if self.losses[1:] else [])]
         return {name: np.array([row[name] for row in self.rows], float) for name in names}
 
 
