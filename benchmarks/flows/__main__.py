@@ -24,7 +24,7 @@ def main() -> None:
     """Print the section."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.flows", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small settings, ours alone")
-    parser.add_argument("--steps", type=int, default=1000, help="of training, for the accuracy")
+    parser.add_argument("--steps", type=int, default=4000, help="of training, for the accuracy")
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
     asked = parser.parse_args()
     names = [OURS] if asked.quick else available()

@@ -77,7 +77,7 @@ def section(quick: bool) -> str:
         [
             f"`posterion.distill` of a MAF (2 layers of {len(HIDDEN)}x{HIDDEN[0]}, fitted to "
             f"{ROWS} rows of a chain x_i = sin(2 x_(i-1)) + n_i/2) to an IAF of the same build; "
-            "draws through `fit.sample`, all cores. The teacher's draws are those of the "
+            "draws through `fit.sample`. The teacher's draws are those of the "
             "incremental inverse.\n",
             markdown(heads, lines),
         ]

@@ -1,6 +1,7 @@
 """Throughput: all libraries alive at once, rounds that go from one to the next."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,20 @@ def measure(case: Case, names: list[str], rounds: int, seconds: float) -> dict[s
     return found
 
 
+def compiling(case: Case) -> list[float]:
+    """Wall seconds of our first training call, with 1, 2 and 4 times the layers of the case."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "data.npy"
+        np.save(file, np.random.default_rng(1).normal(size=(4096, case.dim)).astype(np.float32))
+        for times in (1, 2, 4):
+            library = Library(OURS, None)
+            library.build(replace(case, layers=times * case.layers), seed=1)
+            found.append(library.ask("trained", data=str(file))["wall"])
+            library.close()
+    return found
+
+
 def _rate(rates: list[float]) -> str:
     return f"{np.median(rates) / 1000:.3g}"
 
@@ -80,6 +95,10 @@ def section(names: list[str], quick: bool) -> str:
         for table, key, form in ((firsts, "first", ".1f"), (counts, "parameters", ",")):
             cells = [format(found[n][key], form) if n in found else "–" for n in names]
             table.append([f"({letter})", *(cell.replace(",", " ") for cell in cells)])
+    compiled = [
+        [f"({letter}), {case.layers} layers", *(f"{s:.1f}" for s in compiling(case))]
+        for letter, case in cases.items()
+    ]
     words = "\n".join(f"- ({letter}) {case}" for letter, case in cases.items())
     mean = f"{np.exp(np.mean(np.log(ratios))):.2f}" if ratios else "–"
     return "\n".join(
@@ -95,6 +114,9 @@ def section(names: list[str], quick: bool) -> str:
             "CPU seconds to build and of the first call of each kind (10 steps, a density, a "
             "sampling call), compilation included:\n",
             markdown(("", *names), firsts),
+            "\nWall seconds of our first training call (10 steps, with compilation), all cores, "
+            "by the number of layers:\n",
+            markdown(("", "as stated", "twice", "four times"), compiled),
             "\nTrained parameters:\n",
             markdown(("", *names), counts),
         ]

@@ -14,6 +14,7 @@ from posterion.training.samples import Samples
 IN_MEMORY = 256 * 2**20
 """Bytes of float32 up to which all rows are held; more are read anew in each epoch."""
 _LONGEST = 500
+_SEGMENT_BYTES = 32 * 2**20
 _HELD_OUT = 100_000
 
 Arrays = dict[str, np.ndarray]
@@ -103,7 +104,10 @@ def feed(samples: Samples, prepared: Prepared, *, batch: int, validation: float,
         )
     batch = min(batch, count)
     steps = count // batch
-    segments = -(-steps // _LONGEST)
+    longest = _LONGEST
+    if held is None:  # a few segments are in memory at a time
+        longest = min(longest, max(1, _SEGMENT_BYTES // (4 * width * batch)))
+    segments = -(-steps // longest)
     return Feed(train, held_out, batch, steps // segments, segments, prepared, held)
 
 
