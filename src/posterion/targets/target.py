@@ -341,9 +341,22 @@ def _to_v(frame: Frame, x: Array) -> tuple[Array, Array]:
     return frame.to_v(x)
 
 
-def x_of(frame: Frame, v: np.ndarray) -> np.ndarray:
+@jax.jit
+def _x_of(frame: Frame, v: Array) -> Array:
+    return frame.to_x(v.astype(jnp.float64))[0]
+
+
+def x_of(frame: Frame, v: np.ndarray | Array) -> np.ndarray:
     """Physical coordinates of ``v`` on the host, float64."""
-    return x_and_log_det(frame, v)[0]
+    x = np.empty(v.shape)
+    with jax.enable_x64(True):
+        for start in range(0, len(v), _CHUNK):
+            piece = v[start : start + _CHUNK]
+            whole = piece if isinstance(piece, jax.Array) else pad_rows(piece, _CHUNK)
+            x[start : start + len(piece)] = np.asarray(_x_of(frame, jnp.asarray(whole)))[
+                : len(piece)
+            ]
+    return x
 
 
 def x_and_log_det(frame: Frame, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -105,6 +105,7 @@ def first_flow(ground: Ground, method: Method, kind: str, seed: int) -> Flow:
         activation=method.activation,
         periodic=circular,
         bins=method.bins,
+        scale_limit=None,
         shift_first=method.shift_first,
         base=base,
         last=None if any(circular) else last,

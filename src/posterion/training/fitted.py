@@ -34,6 +34,7 @@ from posterion.targets.target import (
     unflatten_theta,
     v_and_log_det,
     x_and_log_det,
+    x_of,
 )
 from posterion.training.losses import Learnable, log_probs
 from posterion.training.samples import context_rows
@@ -45,12 +46,10 @@ _COMPARED = 10_000
 
 
 @eqx.filter_jit
-def _draw(
-    flow: Learnable, seed: Array, number: Array, context: Array | None
-) -> tuple[Array, Array]:
-    """One chunk of draws in the frame's coordinates, and their log-densities."""
+def _draw(flow: Learnable, seed: Array, number: Array, context: Array | None) -> Array:
+    """One chunk of draws in the frame's coordinates."""
     key = jax.random.fold_in(jax.random.wrap_key_data(seed), number)
-    return flow.sample_and_log_prob(key, (_CHUNK,), context)
+    return flow.sample(key, (_CHUNK,), context)
 
 
 def _without_target(fit: "Fit") -> "Fit":
@@ -135,7 +134,7 @@ class Fit(Result):
         """
         warn_if_slow(self.flow, "forward")
         rows = self._conditions(context)
-        x = self._draw(n, rows, seed)[0]
+        x = self._draw(n, rows, seed)
         if context is not None and rows is not None:
             x = x.reshape(len(rows), n, self.dim)
         return x if self.form == "array" else unflatten_theta(self.parameters, x)
@@ -181,7 +180,7 @@ class Fit(Result):
         bundles.save_object(Path(path), self, card)
 
     def named(self, n: int, *, seed: int) -> dict[str, np.ndarray]:
-        return unflatten_theta(self.parameters, self._draw(n, self._conditions(None), seed)[0])
+        return unflatten_theta(self.parameters, self._draw(n, self._conditions(None), seed))
 
     @property
     def on_surface(self) -> bool:
@@ -215,12 +214,12 @@ class Fit(Result):
         rows = context_rows(context, self.context)
         return ((rows - self.context_location) / self.context_scale).astype(np.float32)
 
-    def _draw(self, n: int, rows: np.ndarray | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Coordinates ``(rows * n, dim)`` and their log-densities per unit of them."""
+    def _draw(self, n: int, rows: np.ndarray | None, seed: int) -> np.ndarray:
+        """Coordinates ``(rows * n, dim)``."""
         if n < 1:
             raise SettingError(f"the number of draws must be positive, got {n}")
         total = n if rows is None else n * len(rows)
-        v, log_v = np.empty((total, self.dim), np.float32), np.empty(total)
+        x = np.empty((total, self.dim))
         key = jax.random.key_data(jax.random.key(seed))
         for number, start in enumerate(range(0, total, _CHUNK)):
             stop = min(start + _CHUNK, total)
@@ -228,11 +227,9 @@ class Fit(Result):
             if rows is not None:
                 index = np.minimum(np.arange(start, start + _CHUNK), total - 1) // n
                 given = jnp.asarray(rows[index])
-            part, log_q = _draw(self.flow, key, jnp.asarray(number, jnp.int32), given)
-            v[start:stop] = np.asarray(part)[: stop - start]
-            log_v[start:stop] = np.asarray(log_q)[: stop - start]
-        x, log_det = x_and_log_det(self.frame, v)
-        return x, log_v - self._per_volume(log_det)
+            part = _draw(self.flow, key, jnp.asarray(number, jnp.int32), given)
+            x[start:stop] = x_of(self.frame, part)[: stop - start]
+        return x
 
     def _per_volume(self, log_det: Any) -> Any:
         return 0 * log_det if self.on_surface else log_det
@@ -267,8 +264,8 @@ def examine(fit: Fit, fed: Any, outcome: dict[str, Any], *, seed: int) -> Fit:
     near, surface = held["v"], None
     if isinstance(fit.flow, ManifoldFlow):
         near, surface = _on_surface(fit.flow, held["v"], rows)
-    x, _ = x_and_log_det(fit.frame, near)
-    drawn, _ = fit._draw(1 if rows is not None else len(x), rows, seed + 7)
+    x = x_of(fit.frame, near)
+    drawn = fit._draw(1 if rows is not None else len(x), rows, seed + 7)
     periods = [
         p.upper - p.lower if p.periodic and p.lower is not None and p.upper is not None else None
         for p in fit.parameters

@@ -139,7 +139,7 @@ class Run:
                 total=len(self.losses) * self.method.epochs,
                 loss=self.rows[-1]["valid"],
             )
-            if not np.isfinite(loss) or not np.isfinite(self.rows[-1]["valid"]):
+            if not np.isfinite(loss):
                 return "failed"
             self._save()
         return "finished"
@@ -175,7 +175,8 @@ class Run:
         params = self.placement.fetched(params)
         value = self.held_out_loss(params)
         self.skipped = int(self.state.skipped)
-        lowest = min((row["valid"] for row in self.rows[self.starts[-1] :]), default=np.inf)
+        before = [row["valid"] for row in self.rows[self.starts[-1] :]]
+        lowest = min((old for old in before if np.isfinite(old)), default=np.inf)
         if value < lowest:
             self.best, self.best_params = epoch + 1, params
         elif self.method.schedule == "plateau" and self._since(epoch) % self._slower_after() == 0:

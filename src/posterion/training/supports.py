@@ -178,7 +178,7 @@ def warn_if_slow(flow: Learnable, direction: Direction) -> None:
     what, other = ("density", "a maf") if direction == "inverse" else ("draws", "an iaf")
     warnings.warn(
         f"the {what} of this flow goes through its {flow.event_shape[0]} coordinates one by one; "
-        f"{other} or a coupling flow has it in one pass (see the page on choosing a flow)",
+        f"{other} or a coupling flow has it in one pass (docs/choosing.md)",
         ExpensiveDirectionWarning,
         stacklevel=3,
     )

@@ -17,7 +17,7 @@ from posterion.distributions.flow import Flow
 def continuous(
     dim: int,
     *,
-    hidden: Hidden = (64, 64),
+    hidden: Hidden = (128, 128, 128),
     activation: str = "silu",
     context_dim: int = 0,
     bounds: Bounds | None = None,

@@ -36,7 +36,7 @@ def realnvp(
     bounds: Bounds | None = None,
     periodic: Sequence[bool] | None = None,
     masks: str = "random",
-    scale_limit: float | int | None = None,
+    scale_limit: float | int | None = 2.0,
     shift_first: bool = False,
     bins: int = 8,
     base: Distribution | None = None,
