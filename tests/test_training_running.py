@@ -89,6 +89,22 @@ def test_a_checkpoint_of_another_fit(tmp_path, monkeypatch):
         posterion.fit(maf(), skewed(500), **(kept | {"seed": 2}), resume=True)
 
 
+def test_epochs_without_a_finite_held_out_loss_are_outlived(monkeypatch):
+    """The first two overflow: the fit goes on, and the best of the others is kept."""
+    true, seen = running.Run.held_out_loss, itertools.count()
+
+    def overflows(self, params):
+        return (float("nan"), float("inf"))[n] if (n := next(seen)) < 2 else true(self, params)
+
+    monkeypatch.setattr(running.Run, "held_out_loss", overflows)
+    result = posterion.fit(maf(), skewed(), **(QUICK | {"epochs": 6}))
+    valid = result.history["valid"]
+    assert len(valid) == 6 and not np.isfinite(valid[:2]).any()
+    best = int(np.argmin(valid[2:])) + 3
+    assert result.health.check("epochs").note.startswith(f"the one kept: {best};")
+    assert result.status.name in ("fitted", "still_improving")
+
+
 # --------------------------------------------------------------------------------------- surfaces
 
 
