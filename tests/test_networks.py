@@ -57,11 +57,14 @@ def test_no_hidden_layer_is_a_linear_map():
     np.testing.assert_allclose(network(x), network.weights[0] @ x, rtol=1e-6)
 
 
-def test_initial_weights_keep_the_variance():
-    """LeCun: the sum over inputs of weights squared is 1 on average, here of 300 x 400 weights."""
-    network = MLP(300, 400, (), key=jax.random.key(0))
-    assert float(jnp.mean(jnp.sum(network.weights[0] ** 2, axis=1))) == pytest.approx(1, rel=0.02)
-    first, second = MLP(4, 4, (4,), key=jax.random.key(0)).weights
+@pytest.mark.parametrize(("activation", "variance"), [("silu", 1 / 300), ("relu", 1 / 900)])
+def test_initial_weights(activation, variance):
+    """Of 400 x 300: LeCun's with zero biases where the activation is smooth, else small ones."""
+    network = MLP(300, 400, (), activation, key=jax.random.key(0))
+    assert float(jnp.mean(network.weights[0] ** 2)) == pytest.approx(variance, rel=0.02)
+    spread = float(jnp.mean(network.biases[0] ** 2))
+    assert spread == (0 if activation == "silu" else pytest.approx(variance, rel=0.2))
+    first, second = MLP(4, 4, (4,), activation, key=jax.random.key(0)).weights
     assert not jnp.any(first == second)
 
 

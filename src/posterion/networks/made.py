@@ -21,7 +21,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from posterion.core.errors import SettingError
 from posterion.core.registry import register
-from posterion.networks.mlp import activation_of, check_residual
+from posterion.networks.mlp import activation_of, check_residual, initial_layer
 
 Known = tuple[Array, ...]
 
@@ -71,26 +71,17 @@ class MADE(eqx.Module):
         check_residual(residual, hidden)
         self.activation = activation
         self.dim, self.angles, self.residual = dim, angles, residual
-        lowest = 0 if context_size else 1
-        degrees = [self._inputs(), *(unit_degrees(h, dim, lowest) for h in hidden)]
-        sizes = (len(degrees[0]), *hidden)
-        weights = []
-        for i, (columns, rows) in enumerate(pairwise(degrees)):
-            seen = np.sum(rows[:, None] >= columns, axis=1, keepdims=True)
-            seen += context_size if i == 0 else 0
-            bound = jnp.asarray(np.sqrt(3.0 / np.maximum(seen, 1)), float)
-            shape = (sizes[i + 1], sizes[i])
-            uniform = jax.random.uniform(jax.random.fold_in(key, i), shape, minval=-1.0)
-            weights.append(bound * uniform)
+        inputs = len(self._inputs())
+        sizes = (inputs + context_size, *hidden)
+        layers = [
+            initial_layer(jax.random.fold_in(key, i), rows, columns, small=True)
+            for i, (columns, rows) in enumerate(pairwise(sizes))
+        ]
+        first = layers[0][0]
+        weights = [first[:, :inputs], *(weight for weight, _ in layers[1:])]
         self.weights = (*weights, jnp.zeros((dim * width, sizes[-1])))
-        self.biases = (*(jnp.zeros(h) for h in hidden), jnp.zeros(dim * width))
-        self.from_context = None
-        if context_size:
-            seen = np.sum(degrees[1][:, None] >= degrees[0], axis=1, keepdims=True) + context_size
-            uniform = jax.random.uniform(
-                jax.random.fold_in(key, len(sizes)), (hidden[0], context_size), minval=-1.0
-            )
-            self.from_context = uniform * jnp.asarray(np.sqrt(3.0 / seen), float)
+        self.biases = (*(bias for _, bias in layers), jnp.zeros(dim * width))
+        self.from_context = first[:, inputs:] if context_size else None
 
     @property
     def width(self) -> int:
