@@ -21,7 +21,7 @@ def curved(n=3000, seed=0):
 @pytest.fixture(scope="module")
 def teacher():
     return posterion.fit(
-        posterion.flows.maf(3, **SMALL), curved(), epochs=20, batch=200, quiet=True
+        posterion.flows.maf(3, **SMALL), curved(), epochs=60, batch=200, quiet=True
     )
 
 
