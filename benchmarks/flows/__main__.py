@@ -2,11 +2,11 @@
 
 import argparse
 
-from benchmarks.flows import accuracy, choosing, distilling, speed
+from benchmarks.flows import accuracy, choosing, discflow, distilling, speed
 from benchmarks.flows.client import OURS, Library, available
 from benchmarks.tables import machine
 
-PARTS = ("speed", "accuracy", "distilling", "choosing")
+PARTS = ("speed", "accuracy", "distilling", "discflow", "choosing")
 
 
 def versions(names: list[str]) -> str:
@@ -37,6 +37,8 @@ def main() -> None:
         print(accuracy.section(names, 20 if asked.quick else asked.steps, asked.quick) + "\n")
     if "distilling" in asked.parts:
         print(distilling.section(asked.quick) + "\n")
+    if "discflow" in asked.parts:
+        print(discflow.section(asked.quick) + "\n")
     if "choosing" in asked.parts:
         print(choosing.section(asked.quick))
 
