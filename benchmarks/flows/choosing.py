@@ -75,8 +75,8 @@ def section(quick: bool) -> str:
     parts = [
         f"Each family of `posterion.flows` with its defaults, by `posterion.fit`: {TRAIN} rows, "
         f"{EPOCHS} epochs of batches of 512, rate 0.002, `whiten='scale'`, seed 1; continuous "
-        ff"flows by flow matching. Mean log-likelihood of {TEST} test rows ({SLOW} of continuous flows) "
-        "minus that of the exact density."
+        f"flows by flow matching. Mean log-likelihood of {TEST} test rows ({SLOW} of continuous "
+        "flows) minus that of the exact density."
     ]
     for dim in DIMS[:1] if quick else DIMS:
         truth: Truth = TwoMoons() if dim == 2 else ThreeGaussians(dim)
