@@ -3,6 +3,7 @@
 - `weights`, `pareto`: importance weights of a flow's draws; `witness`: what other points say of it
 - `metropolis`, `autocorrelation`: the exact chain; statistics of chains
 - `divergence`, `energy`: distances to exact marginals and between samples; `modes`: lost modes
+- `comparison`: two samples by the published metrics, each beside its floor
 - `findings`, `verdict`, `health`: from measured numbers to the report
 """
 
@@ -13,6 +14,7 @@ from posterion.diagnostics.autocorrelation import (
     integrated_time,
     split_rhat,
 )
+from posterion.diagnostics.comparison import Comparison, Metric, compare_samples
 from posterion.diagnostics.divergence import (
     KolmogorovSmirnov,
     jensen_shannon,
@@ -65,6 +67,7 @@ from posterion.diagnostics.witness import (
 
 __all__ = [
     "Check",
+    "Comparison",
     "CrossChains",
     "Divergences",
     "EnergyDistance",
@@ -74,6 +77,7 @@ __all__ = [
     "Health",
     "IndependenceChain",
     "KolmogorovSmirnov",
+    "Metric",
     "ModeComparison",
     "ModeShare",
     "Modes",
@@ -85,6 +89,7 @@ __all__ = [
     "autocorrelation",
     "clean_log_weights",
     "compare_modes",
+    "compare_samples",
     "divergences",
     "energy_distance",
     "ess",
