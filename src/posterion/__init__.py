@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from posterion.distributions import families as flows
     from posterion.sampling import sample_chain
     from posterion.targets import Parameter, Target
-    from posterion.training import Fit, Posterior, classify, distill, fit, learn, load
+    from posterion.training import Fit, Posterior, classify, compare, distill, fit, learn, load
 
     __version__: str
 
@@ -41,6 +41,7 @@ __all__ = [
     "bundles",
     "cite",
     "classify",
+    "compare",
     "diagnostics",
     "distill",
     "distributions",
@@ -67,6 +68,7 @@ _ROOM_OF = {
     "Target": "targets",
     "cite": "core.citations",
     "classify": "training",
+    "compare": "training",
     "distill": "training",
     "fit": "training",
     "flows": "distributions",

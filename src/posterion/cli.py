@@ -1,4 +1,4 @@
-"""The command line: ``posterion studies``, ``run``, ``show``, ``sample``, ``check``."""
+"""The command line: ``studies``, ``run``, ``show``, ``sample``, ``check``, ``compare``."""
 
 import shlex
 import shutil
@@ -14,7 +14,7 @@ import typer
 
 from posterion import bundles, io, studies
 from posterion.core.errors import PosterionError, SettingError
-from posterion.core.files import writable_directory
+from posterion.core.files import writable_directory, write_json
 from posterion.core.progress import progress
 from posterion.core.versions import versions
 from posterion.studies.settings import describe_settings, make_settings, parse_options
@@ -167,6 +167,41 @@ def check(
             raise typer.Exit(1)
 
 
+@app.command()
+def compare(
+    file: File,
+    samples: Annotated[
+        Path, typer.Argument(help="A table of samples to compare with.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for what is written.")] = Path("."),
+    draws: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Draws of FILE; by default as many as the samples."),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The column of the samples' weights.")
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Compare draws of a file with samples, each metric beside its floor of truth against truth.
+
+    Writes comparison.json and comparison.html.
+    """
+    with _messages("interrupted; nothing was written"):
+        count = None if draws is None else _count(draws, "--draws")
+        folder = writable_directory(out)
+        from posterion import reports, training
+
+        result = bundles.load_object(file)
+        pair = training.pair_samples(result, samples, weights=weights, draws=count, seed=seed)
+        found = training.compare_pair(pair, seed=seed)
+        typer.echo(str(found))
+        write_json(folder / "comparison.json", found.to_json())
+        reports.write_page(folder / "comparison.html", reports.comparison_page(found, pair))
+        for name in ("comparison.json", "comparison.html"):
+            typer.echo(f"wrote {folder / name}")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; leaves by SystemExit: 0 done, 1 failed, 2 misused, 130 interrupted.
 
@@ -196,13 +231,13 @@ def _split(pairs: list[str]) -> Iterator[tuple[str, str]]:
         yield key, text
 
 
-def _count(text: str) -> int:
+def _count(text: str, option: str = "-n") -> int:
     try:
         number = float(text)
     except ValueError:
         number = 0.0
     if not (number >= 1 and number.is_integer()):
-        raise SettingError(f"-n takes a whole number of at least 1, not {text!r}")
+        raise SettingError(f"{option} takes a whole number of at least 1, not {text!r}")
     return int(number)
 
 

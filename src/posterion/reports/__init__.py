@@ -4,6 +4,7 @@
 - `training_plot`, `effective_samples_plot`: how it was learned, and what the draws are worth
 - `Page`, `Section` and its blocks, `write_page`: one self-contained HTML page
 - `posterior_page`: the page of any posterior, to which a study adds its own sections
+- `comparison_page`: the page of two samples side by side
 """
 
 from posterion.reports.blocks import (
@@ -14,6 +15,7 @@ from posterion.reports.blocks import (
     Section,
     Table,
 )
+from posterion.reports.comparison import comparison_page
 from posterion.reports.corner import corner_plot, credible_contours
 from posterion.reports.curves import (
     Sampler,
@@ -50,6 +52,7 @@ __all__ = [
     "Truth",
     "break_even",
     "closing_sections",
+    "comparison_page",
     "corner_plot",
     "credible_contours",
     "effective_samples_plot",

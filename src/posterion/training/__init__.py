@@ -1,6 +1,7 @@
 """Training: ``learn`` turns a density, and ``fit`` samples, into what samples itself."""
 
 from posterion.training.classifier import Classifier, classify
+from posterion.training.comparing import Pair, compare, compare_pair, pair_samples
 from posterion.training.distillation import distill
 from posterion.training.divergences import (
     Divergence,
@@ -36,17 +37,21 @@ __all__ = [
     "Method",
     "MixedPosterior",
     "NegativeLogLikelihood",
+    "Pair",
     "Posterior",
     "SamplesAndDensity",
     "WeightedSample",
     "alpha",
     "chi_squared",
     "classify",
+    "compare",
+    "compare_pair",
     "distill",
     "fit",
     "forward_kl",
     "jeffreys",
     "learn",
     "load",
+    "pair_samples",
     "reverse_kl",
 ]

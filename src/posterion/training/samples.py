@@ -96,7 +96,8 @@ def gather_samples(
     names, beside = _context_of(context, table, notes)
     weight = _weight_of(weights, table, notes)
     if parameters is None:
-        kept = [n for n in table if n not in names and n != weights]
+        taken = {*names, weights} if isinstance(weights, str) else set(names)
+        kept = [n for n in table if n not in taken]
         parameters = tuple(Parameter(n, shape=table[n].shape[1:]) for n in kept)
     flat: dict[str, np.ndarray] = {}
     for parameter in parameters:
