@@ -69,7 +69,8 @@ def compare_samples(
     One number a column, of which the median and the worst are judged:
 
     - KS p-value: of the two-sample test, by Kolmogorov's law with Stephens' correction, averaged
-      over disjoint batches of 1/100 of the rows; about 0.5 for equal distributions.
+      over disjoint batches of 1/100 of the rows; about 0.5 for equal distributions, and somewhat
+      more where a batch has only tens of rows.
     - KS distance: of all rows.
     - Wasserstein: the 1-Wasserstein distance, in the unit of the column and in its sd.
     - HPDI width: relative error of the width of the region of highest density at 1, 2 and 3 sigma.
@@ -87,7 +88,9 @@ def compare_samples(
     into halves has only half of the rows, and the factor sqrt(2) that would make up for it does not
     hold for the ends of intervals, which converge as n^(-1/3). Measured on normals, two peaks and
     an exponential, 5000 rows against 5000: the bootstrap gives mean and spread of the true floor
-    within 10 % for most metrics; at 3 sigma, where a few rows decide, up to 25 % too little.
+    within 10 % for most metrics; at 3 sigma, where a few rows decide, up to 25 % too little. Of 100
+    comparisons of truth with truth (2000 rows, four columns) 5 were called above the floor, and of
+    their single figures 1 in 22; with 40 columns the median at 3 sigma is so once in five times.
 
     Rows are taken as independent: thin a chain first, or its autocorrelation is seen as a
     difference.
@@ -117,8 +120,8 @@ def compare_samples(
 
     >>> rng = np.random.default_rng(0)
     >>> found = compare_samples(rng.normal(size=(2000, 2)), rng.normal(size=(2000, 2)), seed=1)
-    >>> found.at_floor, round(found["ks_p"].value, 1)
-    (True, 0.5)
+    >>> found.at_floor, found["ks_p"].at_floor
+    (True, True)
     """
     if batches < 1 or repeats < 3:
         raise SettingError(f"batches >= 1 and repeats >= 3 are needed, got {batches}, {repeats}")
