@@ -203,7 +203,7 @@ class Comparison:
         return (
             f"truth against truth, {self.repeats} pairs of bootstrap samples of the reference of "
             f"these sizes: mean and spread. Where there is a worst column, the line before is the "
-            f"median; 'above' is by more than {_INSIDE:g} spreads, about one in thirty by chance"
+            f"median; 'above' is by more than {_INSIDE:g} spreads, about one in twenty by chance"
         )
 
     def to_json(self) -> dict[str, Any]:

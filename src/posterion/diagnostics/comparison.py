@@ -89,8 +89,8 @@ def compare_samples(
     hold for the ends of intervals, which converge as n^(-1/3). Measured on normals, two peaks and
     an exponential, 5000 rows against 5000: the bootstrap gives mean and spread of the true floor
     within 10 % for most metrics; at 3 sigma, where a few rows decide, up to 25 % too little. Of 100
-    comparisons of truth with truth (2000 rows, four columns) 5 were called above the floor, and of
-    their single figures 1 in 22; with 40 columns the median at 3 sigma is so once in five times.
+    comparisons of truth with truth (2000 rows, five columns) 5 were called above the floor, and of
+    their single figures 1 in 20; with 40 columns the median at 3 sigma was so in 3 of 14.
 
     Rows are taken as independent: thin a chain first, or its autocorrelation is seen as a
     difference.
