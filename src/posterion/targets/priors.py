@@ -19,6 +19,7 @@ from posterion.targets.parameter import Parameter, describe_prior, must_overlap
 
 Floats = NDArray[np.float64]
 Kind = tuple[str, float | None, float | None]
+_LOG_ROOT_2PI = 0.5 * math.log(2 * math.pi)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +83,7 @@ class Prior:
             )
         whole = (-np.inf, np.inf)
         lower, upper = (
-            self._spread(w if g is None else g) for g, w in zip(given, whole, strict=True)
+            self.spread(w if g is None else g) for g, w in zip(given, whole, strict=True)
         )
         return lower, upper
 
@@ -91,16 +92,17 @@ class Prior:
         """Centre and width, ``(k,)`` each: its moments or, where infinite, quantiles of draws."""
         prior = self.distribution
         try:
-            centre, width = self._spread(prior.mean), self._spread(jnp.sqrt(prior.variance))
+            centre, width = self.spread(prior.mean), self.spread(jnp.sqrt(prior.variance))
         except NotImplementedError:
             centre = width = np.full(len(self.places), np.nan)
         if not (np.isfinite(centre) & np.isfinite(width) & (width > 0)).all():
             draws = np.asarray(prior.sample(jax.random.key(0), (4000,)))
-            low, centre, high = (self._spread(q) for q in np.quantile(draws, [0.16, 0.5, 0.84], 0))
+            low, centre, high = (self.spread(q) for q in np.quantile(draws, [0.16, 0.5, 0.84], 0))
             width = 0.5 * (high - low)
         return centre, width
 
-    def _spread(self, values: Any) -> Floats:
+    def spread(self, values: Any) -> Floats:
+        """Values of one, or of all, per coordinate, ``(k,)``."""
         return np.broadcast_to(np.asarray(values, np.float64), self.shape).reshape(-1)
 
     def kind(self, parameter: Parameter, place: int) -> Kind:
@@ -109,7 +111,7 @@ class Prior:
         lower, upper = parameter.lower, parameter.upper
         prior = self.distribution
         if type(prior).__name__ == "LogNormal" and lower is None and upper is None:
-            return "log", float(self._spread(prior.loc)[k]), float(self._spread(prior.scale)[k])
+            return "log", float(self.spread(prior.loc)[k]), float(self.spread(prior.scale)[k])
         below, above = (float(end[k]) for end in self.ends)
         lower = max(below, -math.inf if lower is None else lower)
         upper = min(above, math.inf if upper is None else upper)
@@ -169,6 +171,22 @@ def gather(
         if known.joint:
             _check_bounds(known)
     return tuple(parameters), tuple(priors)
+
+
+def log_prob_of(priors: Sequence[Prior], x: Array) -> Array:
+    """Sum of the priors' log-densities at coordinates ``(n, dim)``, ``(n,)``; traced."""
+    total = jnp.zeros(x.shape[0], x.dtype)
+    normals = [p for p in priors if type(p.distribution).__name__ == "Normal"]
+    if len(normals) > 1:  # a hundred nuisances compile as one
+        places = np.concatenate([p.places for p in normals])
+        loc, scale = (
+            jnp.asarray(np.concatenate([p.spread(getattr(p.distribution, k)) for p in normals]))
+            for k in ("loc", "scale")
+        )
+        pull = (x[:, places] - loc) / scale
+        total += jnp.sum(-0.5 * pull**2 - jnp.log(scale) - _LOG_ROOT_2PI, axis=1)
+        priors = [p for p in priors if p not in normals]
+    return total + sum(prior.log_prob(x) for prior in priors)
 
 
 def kinds_of(parameters: Sequence[Parameter], priors: Sequence[Prior]) -> list[Kind]:

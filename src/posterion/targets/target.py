@@ -15,7 +15,7 @@ from posterion.core.errors import DensityError, GradientError, ParameterError, T
 from posterion.targets.frame import Frame
 from posterion.targets.parameter import Parameter
 from posterion.targets.plain import Workers, evaluate_here
-from posterion.targets.priors import Kind, described, gather, kinds_of
+from posterion.targets.priors import Kind, described, gather, kinds_of, log_prob_of
 
 log = logging.getLogger("posterion")
 
@@ -35,7 +35,8 @@ class Target:
     Args:
         log_density: ``theta -> log-density``; ``theta`` is a dict of arrays by parameter name,
             each of its parameter's shape. Written with ``jax.numpy`` it gives gradients; NumPy
-            or compiled code works without. It runs in float64.
+            or compiled code works without. It runs in float64. If it is an object with a method
+            ``at_coordinates``, that is traced instead: coordinates ``(n, dim)`` to ``(n,)``.
         parameters: the parameters, in the order of the coordinates. Where one has a prior,
             ``log_density`` excludes it; the prior is added exactly once.
         prior: of several parameters together. An earlier result: its parameters need not be named
@@ -212,6 +213,9 @@ class Target:
             )
 
     def _raw(self, x: Array) -> Array:
+        if hasattr(self.log_density, "at_coordinates"):
+            # To part a hundred scalars by name and join them again costs more than a density.
+            return self._number(self.log_density.at_coordinates(x))
         if self.vectorized:
             return self._number(self.log_density(self.unflatten(x)))
         return jax.vmap(lambda row: self._number(self.log_density(self.unflatten(row))))(x)
@@ -226,7 +230,7 @@ class Target:
 
     def log_prior(self, x: Array) -> Array:
         """Sum of the priors' log-densities at coordinates ``(n, dim)``; traced."""
-        return sum((prior.log_prob(x) for prior in self.priors), jnp.zeros(x.shape[0], x.dtype))
+        return log_prob_of(self.priors, x)
 
     def log_density64(self, x: Array) -> Array:
         """Density and priors at coordinates ``(n, dim)``; traced, inside x64."""
