@@ -56,6 +56,10 @@ class TableError(PosterionError, ValueError):
     """A table from outside is missing, truncated or not of the expected form."""
 
 
+class WorkspaceError(PosterionError, ValueError):
+    """A HistFactory workspace, or its patch, cannot be read or makes no usable model."""
+
+
 class SampleError(PosterionError, ValueError):
     """Samples that nothing can be learned from: not finite, constant, outside of the support."""
 
