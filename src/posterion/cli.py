@@ -142,6 +142,22 @@ def sample(
 
 
 @app.command()
+def export(
+    file: File,
+    onnx: Annotated[Path, typer.Option(help="Folder for the ONNX files.", show_default=False)],
+) -> None:
+    """Write the density and the draws as ONNX, for C++ and other programs without Posterion."""
+    with _messages(f"interrupted; {onnx} is as before"):
+        writable_directory(onnx)
+        parity = bundles.load_object(file).export_onnx(onnx)["parity"]
+        typer.echo(
+            f"wrote log_prob.onnx, sample.onnx and card.json to {onnx}; largest differences on "
+            f"{parity['points']:,} draws: {parity['log_prob']:.1e} in the log-density, "
+            f"{parity['sample']:.1e} standard deviations in a draw"
+        )
+
+
+@app.command()
 def check(
     file: File,
     study: Annotated[

@@ -52,6 +52,10 @@ class OutputError(PosterionError, OSError):
     """A file could not be written; what was there before is still there."""
 
 
+class ExportError(PosterionError, ValueError):
+    """A result has no form in the format asked for; the message says which part of it."""
+
+
 class TableError(PosterionError, ValueError):
     """A table from outside is missing, truncated or not of the expected form."""
 
@@ -74,3 +78,7 @@ class InterruptedLearning(PosterionError, KeyboardInterrupt):
 
 class ExpensiveDirectionWarning(UserWarning):
     """A flow is used in the direction that costs one pass of its network per coordinate."""
+
+
+class ParityWarning(UserWarning):
+    """An exported file gives other numbers than the result by more than rounding should."""

@@ -15,6 +15,7 @@ __all__ = ["PROVIDERS", "provider"]
 
 PROVIDERS = {
     "corner": "posterion.reports.posterior:corner",
+    "export_onnx": "posterion.training.exporting:export_onnx",
     "report": "posterion.reports.posterior:report",
 }
 """Verb to ``"module:function"``."""

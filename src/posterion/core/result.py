@@ -245,6 +245,13 @@ class Result:
         """Write one self-contained HTML page; options as `posterion.reports.posterior_page`."""
         provider("report")(self, path, **options)
 
+    def export_onnx(self, folder: str | Path) -> dict[str, Any]:
+        """Write ``log_prob.onnx``, ``sample.onnx`` and ``card.json``, which need no Posterion.
+
+        See `posterion.training.export_onnx`, also for what it raises.
+        """
+        return provider("export_onnx")(self, folder)
+
     def draw(self, n: int = DRAWS, *, seed: int = 0, weighted: bool = False) -> Weighted:
         """Draws with weights, or without: what the questions here are answered from.
 

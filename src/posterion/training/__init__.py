@@ -11,6 +11,7 @@ from posterion.training.divergences import (
     jeffreys,
     reverse_kl,
 )
+from posterion.training.exporting import export_onnx
 from posterion.training.fit import fit
 from posterion.training.fitted import Fit
 from posterion.training.losses import (
@@ -47,6 +48,7 @@ __all__ = [
     "compare",
     "compare_pair",
     "distill",
+    "export_onnx",
     "fit",
     "forward_kl",
     "jeffreys",
