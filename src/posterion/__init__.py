@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from posterion.core.citations import cite
     from posterion.core.status import Status
     from posterion.distributions import families as flows
-    from posterion.sampling import sample_chain
+    from posterion.sampling import profile, sample_chain
     from posterion.targets import Parameter, Target
     from posterion.training import Fit, Posterior, classify, compare, distill, fit, learn, load
 
@@ -53,6 +53,7 @@ __all__ = [
     "load",
     "networks",
     "optimisation",
+    "profile",
     "reports",
     "sample_chain",
     "sampling",
@@ -74,6 +75,7 @@ _ROOM_OF = {
     "flows": "distributions",
     "learn": "training",
     "load": "training",
+    "profile": "sampling",
     "sample_chain": "sampling",
 }
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -14,7 +14,8 @@ from posterion.core.errors import DensityError, SettingError
 from posterion.core.progress import progress
 from posterion.sampling.chain import Chain
 from posterion.sampling.ensemble import scout_plain
-from posterion.sampling.hamiltonian import SAMPLERS, Walk, begin, walk
+from posterion.sampling.hamiltonian import Walk, begin, walk
+from posterion.sampling.parallel import walk_parallel
 from posterion.sampling.scales import find_scales
 from posterion.sampling.smc import covariance_factor
 from posterion.targets.frame import Frame
@@ -24,7 +25,7 @@ Floats = NDArray[np.float64]
 
 _SCOUTS = 200
 _SCOUTING = 30_000
-_CITATIONS = {"nuts": "hoffman2014", "hmc": "neal2011"}
+_CITATIONS = {"nuts": "hoffman2014", "hmc": "neal2011", "parallel": "neal2011"}
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,9 @@ def sample_chain(
 ) -> Chain:
     """Sample a differentiable target by NUTS or HMC.
 
+    Where draws are wanted by the hundred thousand, ``sampler="parallel"`` moves hundreds of chains
+    as one batch: ``chains=256, draws=2000``.
+
     The chains move in coordinates in which the support is the line (or the circle), in float64.
     Scales that nobody gave are found first, by `find_scales`.
 
@@ -59,7 +63,8 @@ def sample_chain(
         draws: of each chain.
         warmup: transitions of each chain before, which adapt the step size and the metric.
         chains: number of chains, moved side by side.
-        sampler: ``"nuts"``, or ``"hmc"`` with a jittered length.
+        sampler: ``"nuts"``; ``"hmc"`` with a jittered length; or ``"parallel"``, HMC of many
+            chains in step.
         seed: integer seed.
         start: a point for each chain, arrays (chains, *shape) by name; ``"reference"`` for draws
             from the reference measure (or, with `frame`, from a standard normal in its
@@ -85,8 +90,8 @@ def sample_chain(
     >>> chain.draws["x"].shape, bool(abs(chain.draws["x"].mean()) < 0.2)
     ((4, 400), True)
     """
-    if sampler not in SAMPLERS:
-        raise SettingError(f"sampler: one of {', '.join(SAMPLERS)}; got {sampler!r}")
+    if sampler not in _CITATIONS:
+        raise SettingError(f"sampler: one of {', '.join(_CITATIONS)}; got {sampler!r}")
     if draws < 1 or warmup < 0 or chains < 1:
         raise SettingError(
             f"chains need draws >= 1, warmup >= 0, chains >= 1; got {draws}, {warmup}, {chains}"
@@ -97,18 +102,19 @@ def sample_chain(
         first = _start(target, chains, seed, start, frame, max_calls)
         left = None if max_calls is None else max(max_calls - first.calls, 0)
         seconds = None if max_seconds is None else max_seconds - (time.monotonic() - began)
-        run = walk(
-            target,
-            first.frame,
-            first.v,
-            draws=draws,
-            warmup=warmup,
-            sampler=sampler,
-            seed=seed,
-            max_calls=left,
-            max_seconds=seconds,
-            on_wake=lambda done, calls: bar.update(done, calls=calls + first.calls),
-        )
+        options: dict[str, Any] = {
+            "draws": draws,
+            "warmup": warmup,
+            "seed": seed,
+            "max_calls": left,
+            "max_seconds": seconds,
+            "on_wake": lambda done, calls: bar.update(done, calls=calls + first.calls),
+        }
+        if sampler == "parallel":
+            renewed, run = walk_parallel(target, first.frame, first.v, **options)
+            first = replace(first, frame=renewed)
+        else:
+            run = walk(target, first.frame, first.v, sampler=sampler, **options)
     return _chain(target, first, run, sampler, warmup, time.monotonic() - began)
 
 
@@ -192,11 +198,13 @@ def _start(
         return _Start(frame, v, calls, (*notes, "started at given points"))
     if isinstance(start, str) and start != "reference":
         raise SettingError(f"start: points by name, 'reference' or None; got {start!r}")
-    limit = _SCOUTING if max_calls is None else min(_SCOUTING, max_calls // 4)
-    if given or start == "reference" or limit < 4 * _SCOUTS:
+    scouts = max(_SCOUTS, 2 * chains)
+    limit = _SCOUTING * scouts // _SCOUTS
+    limit = limit if max_calls is None else min(limit, max_calls // 4)
+    if given or start == "reference" or limit < 4 * scouts:
         v, tried = _from_reference(target, frame, chains, rng)
         return _Start(frame, v, calls + tried, (*notes, "started at draws of the reference"))
-    scouted = scout_plain(target, frame, particles=_SCOUTS, seed=seed, max_calls=limit)
+    scouted = scout_plain(target, frame, particles=scouts, seed=seed, max_calls=limit)
     u = scouted.u[np.isfinite(scouted.value)]
     if len(u) < chains:
         raise SettingError(f"chains: {chains}, but only {len(u)} scouts to start them from")

@@ -276,7 +276,7 @@ def begin(target: Target, frame: Frame, v: Array) -> Any:
     return jax.vmap(lambda point: init(point, _density(target, frame)))(v)
 
 
-def _wrap(frame: Frame, v: Array) -> Array:
+def wrap(frame: Frame, v: Array) -> Array:
     """The same points with every circle in one turn, lest windings pile up."""
     if not frame.circular.any():
         return v
@@ -324,7 +324,7 @@ def _segment(
             jax.random.split(step_key, chains), state, jnp.exp(log_epsilon), phase
         )
         state, info = moved
-        state = state._replace(position=_wrap(frame, state.position))
+        state = state._replace(position=wrap(frame, state.position))
         adapted = update(averaging, info.acceptance_rate)
         averaging = jax.tree.map(lambda new, old: jnp.where(adapt, new, old), adapted, averaging)
         steps = info.num_integration_steps

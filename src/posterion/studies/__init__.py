@@ -22,7 +22,7 @@ __all__ = [
 def study_names() -> tuple[str, ...]:
     """The names of all studies, in order of the alphabet; nothing is imported."""
     folders = (path.parent for room in __path__ for path in Path(room).glob("*/study.py"))
-    return tuple(sorted(folder.name for folder in folders))
+    return tuple(sorted(folder.name.replace("_", "-") for folder in folders))
 
 
 def find_study(name: str) -> Study:
@@ -36,7 +36,7 @@ def find_study(name: str) -> Study:
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         question = f" Did you mean {near[0]!r}?" if near else ""
         raise SettingError(f"there is no study {name!r}.{question} Known: {', '.join(names)}")
-    return import_module(f"posterion.studies.{name}.study").STUDY
+    return import_module(f"posterion.studies.{name.replace('-', '_')}.study").STUDY
 
 
 def all_studies() -> dict[str, Study]:

@@ -1,6 +1,6 @@
 """What ``fit`` returns: a density learned from samples, with its health."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
+from numpy.typing import ArrayLike
 
 from posterion import bundles
 from posterion.bijections.base import apply_batch
-from posterion.core.errors import SampleError, SettingError
+from posterion.core.errors import DensityError, SampleError, SettingError
 from posterion.core.estimate import Estimate
 from posterion.core.registry import register
 from posterion.core.result import Result
@@ -26,6 +27,7 @@ from posterion.diagnostics.fitting import (
 )
 from posterion.diagnostics.health import Health
 from posterion.distributions.manifold import ManifoldFlow
+from posterion.sampling.profiling import Profile, flow_density, profile
 from posterion.targets.frame import Frame
 from posterion.targets.parameter import Parameter
 from posterion.targets.target import (
@@ -186,6 +188,16 @@ class Fit(Result):
     def on_surface(self) -> bool:
         """Whether draws lie on a surface of fewer dimensions than they have coordinates."""
         return isinstance(self.flow, ManifoldFlow)
+
+    def density64(self) -> Callable[[Array], Array]:
+        """Log-density of coordinates ``(n, dim)``, float64 and differentiable; inside x64."""
+        if self.on_surface:
+            raise DensityError(f"{self.name!r} lies on a surface: it has no density in its space")
+        return flow_density(self.flow, self.frame, self._conditions(None))
+
+    def profile(self, name: str, grid: ArrayLike | None = None, *, seed: int = 0) -> Profile:
+        """The profile of one coordinate; see `posterion.profile`."""
+        return profile(self, name, grid, seed=seed)
 
     # Inside -----------------------------------------------------------------------------------
 

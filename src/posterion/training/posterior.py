@@ -1,6 +1,6 @@
 """What ``learn`` returns: a posterior that samples itself, with its health."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
+from numpy.typing import ArrayLike
 
 from posterion import bundles
 from posterion.bijections.base import apply_batch
@@ -20,6 +21,7 @@ from posterion.core.result import Result
 from posterion.core.status import Status
 from posterion.diagnostics import Health, clean_log_weights, ess, log_evidence
 from posterion.distributions.flow import Flow
+from posterion.sampling.profiling import Profile, flow_density, profile
 from posterion.targets.frame import Frame
 from posterion.targets.parameter import Parameter
 from posterion.targets.target import Target, flatten_theta, unflatten_theta
@@ -217,6 +219,14 @@ class Posterior(Result):
         v = self.flow.sample(key, (count,))
         with jax.enable_x64(True):
             return self.frame.to_x(v)[0].reshape(*shape, self.dim)
+
+    def density64(self) -> Callable[[Array], Array]:
+        """Log-density of coordinates ``(n, dim)``, float64 and differentiable; inside x64."""
+        return flow_density(self.flow, self.frame)
+
+    def profile(self, name: str, grid: ArrayLike | None = None, *, seed: int = 0) -> Profile:
+        """The profile of one coordinate; see `posterion.profile`."""
+        return profile(self, name, grid, seed=seed)
 
     def _log_prob_flat(self, x: Array) -> Array:
         """Log-density of coordinates ``(n, dim)`` in JAX."""

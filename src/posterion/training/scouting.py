@@ -59,14 +59,17 @@ def first_frame(target: Target, seed: int) -> tuple[Frame, int, tuple[str, ...]]
         centre, scale, calls = found.centre, found.scale, found.calls
         searched.append(found.searched)
     support = target.support(centre, scale)
-    for name, (kind, _, _), a, b in zip(
-        target.columns, target.kinds, np.asarray(support.a), np.asarray(support.b), strict=True
-    ):
-        if kind == "real":
-            searched.append(f"{name} searched for modes over {a:.6g} ± {b:.3g} (normal)")
-        elif kind in ("above", "below"):
-            sign = "+" if kind == "above" else "-"
-            searched.append(f"{name} searched over {a:.6g} {sign} {b:.3g} (exponential)")
+    rows = iter(zip(target.kinds, np.asarray(support.a), np.asarray(support.b), strict=True))
+    for parameter in target.parameters:
+        own = [next(rows) for _ in parameter.columns]
+        alike = len({(kind, a, b) for (kind, _, _), a, b in own}) == 1
+        names = [parameter.name] if alike else parameter.columns
+        for name, ((kind, _, _), a, b) in zip(names, own, strict=False):
+            if kind == "real":
+                searched.append(f"{name} searched for modes over {a:.6g} ± {b:.3g} (normal)")
+            elif kind in ("above", "below"):
+                sign = "+" if kind == "above" else "-"
+                searched.append(f"{name} searched over {a:.6g} {sign} {b:.3g} (exponential)")
     return Frame.plain(support), calls, tuple(searched)
 
 
