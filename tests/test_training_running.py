@@ -261,4 +261,4 @@ def test_discflow_under_conditions():
 def test_discflow_settings():
     with pytest.raises(SettingError, match="alpha >= 0"):
         DiscFlow(-1.0)
-    assert DiscFlow() == DiscFlow(1.0, 5, 50_000)  # compiled once
+    assert DiscFlow() == DiscFlow(0.5, 5, 50_000)  # compiled once

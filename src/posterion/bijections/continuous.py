@@ -332,7 +332,15 @@ def flow_matching_loss(
     context: Array | None = None,
     weights: Array | None = None,
 ) -> Array:
-    """Mean of ``|v(x_t, t) - (x1 - x0)|^2``, ``x_t = (1 - t) x0 + t x1``, without integration.
+    """Mean of `flow_matching_errors`, weighted by ``weights``, ``(n,)``, not negative."""
+    missed = flow_matching_errors(flow, x0, x1, key, context)
+    return jnp.mean(missed) if weights is None else jnp.sum(weights * missed) / jnp.sum(weights)
+
+
+def flow_matching_errors(
+    flow: Continuous, x0: Array, x1: Array, key: PRNGKeyArray, context: Array | None = None
+) -> Array:
+    """``|v(x_t, t) - (x1 - x0)|^2`` of each row, ``x_t = (1 - t) x0 + t x1``: no integration.
 
     Angles go the shorter way round. Times are uniform, ``1/n`` apart.
 
@@ -342,7 +350,6 @@ def flow_matching_loss(
         x1: data, ``(n, dim)``.
         key: of the times.
         context: one condition, or one a row, ``(n, context_size)``.
-        weights: of the rows, ``(n,)``; 0 or positive.
 
     Raises:
         ShapeError: ``x0`` and ``x1`` differ in shape, or are not rows of events.
@@ -362,5 +369,4 @@ def flow_matching_loss(
     t = t - jnp.floor(t)
     if context is not None and context.shape != flow.context_shape:
         context = context.T
-    missed = jnp.sum((flow.velocity(start + t * way, t, context) - way) ** 2, axis=0)
-    return jnp.mean(missed) if weights is None else jnp.sum(weights * missed) / jnp.sum(weights)
+    return jnp.sum((flow.velocity(start + t * way, t, context) - way) ** 2, axis=0)

@@ -56,7 +56,7 @@ class DiscFlow(Loss):
     every: int = eqx.field(static=True)
     rows: int = eqx.field(static=True)
 
-    def __init__(self, alpha: float | int = 1.0, every: int = 5, rows: int = 50_000):
+    def __init__(self, alpha: float | int = 0.5, every: int = 5, rows: int = 50_000):
         if not alpha >= 0 or every < 1 or rows < 40:
             raise SettingError(
                 f"DiscFlow needs alpha >= 0, every >= 1 and 40 rows, got {alpha}, {every}, {rows}"

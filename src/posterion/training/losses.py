@@ -12,10 +12,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array
 
 from posterion.bijections.base import apply_batch
-from posterion.bijections.continuous import Continuous, flow_matching_loss
+from posterion.bijections.continuous import Continuous, flow_matching_errors, flow_matching_loss
 from posterion.core.errors import SettingError
 from posterion.distributions.flow import Flow
 from posterion.distributions.manifold import ManifoldFlow
@@ -25,6 +26,7 @@ from posterion.training.divergences import reverse_kl
 from posterion.training.objectives import PathObjective
 
 _CHUNK = 16384
+_REPEATS = 8
 
 Inputs = dict[str, Any]
 
@@ -96,7 +98,10 @@ class SamplesAndDensity(Loss):
 
 
 class FlowMatching(Loss):
-    """The velocity of a continuous flow regressed on straight lines (Lipman et al. 2210.02747)."""
+    """The velocity of a continuous flow regressed on straight lines (Lipman et al. 2210.02747).
+
+    Held-out rows cost what they miss by, over the same few draws and times in every epoch.
+    """
 
     def value(self, flow: Flow, batch: Batch, key: Array, inputs: Inputs) -> Array:
         inner, noise = jax.random.split(key)
@@ -104,6 +109,19 @@ class FlowMatching(Loss):
         return flow_matching_loss(
             continuous_of(flow), z, batch.v, inner, context=batch.context, weights=batch.weight
         )
+
+    def costs(self, flow: Any, v: np.ndarray, context: np.ndarray | None) -> np.ndarray:
+        return row_by_row(_mismatches, flow, v, context)
+
+
+@eqx.filter_jit
+def _mismatches(flow: Flow, v: Array, context: Array | None) -> Array:
+    def once(key: Array) -> Array:
+        inner, noise = jax.random.split(key)
+        z = flow.base.sample(noise, v.shape[:1])
+        return flow_matching_errors(continuous_of(flow), z, v, inner, context)
+
+    return jnp.mean(lax.map(once, jax.random.split(jax.random.key(0), _REPEATS)), axis=0)
 
 
 def continuous_of(flow: Flow) -> Continuous:
