@@ -16,7 +16,7 @@ from benchmarks.tables import ROOT, machine, tell
 from posterion.core.files import write_text
 from posterion.core.versions import versions
 
-NAMES = ("neutrinos", "stress", "sabotage", "plain", "sampling", "flows", "memory")
+NAMES = ("neutrinos", "stress", "sabotage", "plain", "sampling", "flows", "memory", "likelihood")
 TITLES = {
     "neutrinos": "Neutrinos",
     "stress": "Stress targets",
@@ -25,6 +25,7 @@ TITLES = {
     "sampling": "Sampling from the saved file",
     "flows": "Flows against their peers",
     "memory": "A fit to 4 GB on disk",
+    "likelihood": "The toy likelihood",
 }
 _HEAD = """# Results
 
