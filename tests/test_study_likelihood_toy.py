@@ -11,10 +11,10 @@ import pytest
 from scipy.stats import norm, poisson
 
 import posterion
-from posterion.core.errors import DensityError, SettingError, TableError
+from posterion.core.errors import CheckpointError, DensityError, SettingError, TableError
 from posterion.studies import find_study, read_metrics, study_names
 from posterion.studies.likelihood_toy.inputs import RATES, SHAPES, generate, read
-from posterion.studies.likelihood_toy.learning import GRID
+from posterion.studies.likelihood_toy.learning import GRID, kept
 from posterion.studies.likelihood_toy.model import expected, toy_target
 from posterion.studies.likelihood_toy.options import Settings
 from posterion.studies.likelihood_toy.simplified import coefficients, simplified_target
@@ -165,6 +165,28 @@ def test_settings():
     assert "likelihood-toy" in study_names() and find_study("likelihood-toy").settings is Settings
     with pytest.raises(SettingError, match="train must be at least 2000"):
         Settings(train=10)
+
+
+def test_what_is_kept_is_of_one_run(tmp_path):
+    """Resumed with another seed, or checked against other inputs, it is refused."""
+    target, path = toy_target(generate()), tmp_path / "kept.posterion"
+    draws = np.random.default_rng(0).normal(size=(200, 2))
+
+    def make():
+        return posterion.fit(posterion.flows.maf(2, hidden=(4,)), draws, epochs=1, quiet=True)
+
+    first, seconds = kept(make, target, {"seed": 1}, path, resume=False)
+    again = kept(pytest.fail, target, {"seed": 1}, path, resume=True)
+    assert again[1] == seconds and again[0].target is target
+    with pytest.raises(CheckpointError, match="another run"):
+        kept(make, target, {"seed": 2}, path, resume=True)
+    with pytest.raises(SettingError, match="learns from the density"):
+        find_study("likelihood-toy").check(first, seed=0)
+    other = object.__new__(posterion.Posterior)
+    known = {"study": "likelihood-toy", "part": {"inputs": "other.json"}}
+    object.__setattr__(other, "provenance", known)
+    with pytest.raises(SettingError, match=r"inputs other\.json"):
+        find_study("likelihood-toy").check(other, seed=0)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The ways to keep the likelihood: from draws, from draws and density, from the density alone."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from posterion.core.errors import CheckpointError
 from posterion.core.estimate import Estimate
 from posterion.diagnostics import Comparison, clean_log_weights, ess_fraction
 from posterion.distributions import families as flows
@@ -61,12 +63,18 @@ def split(chain: Chain, train: int) -> tuple[Chain, Chain]:
     return _chains(chain, slice(first)), _chains(chain, slice(first, None))
 
 
-def _chains(chain: Chain, which: slice) -> Chain:
-    statistics = {k: v[which] for k, v in chain.statistics.items()}
+def thinned(chain: Chain) -> Chain:
+    """As many draws as the chain is worth: the floor of a comparison needs independent ones."""
+    step = max(1, math.ceil(chain.chains * chain.length / min(effective(chain))))
+    return _chains(chain, slice(None), slice(None, None, step))
+
+
+def _chains(chain: Chain, which: slice, draws: slice = slice(None)) -> Chain:
+    statistics = {k: v[which, draws] for k, v in chain.statistics.items()}
     return replace(
         chain,
-        x=chain.x[which],
-        log_density=chain.log_density[which],
+        x=chain.x[which, draws],
+        log_density=chain.log_density[which, draws],
         statistics=statistics,
         step_size=chain.step_size[which],
     )
@@ -93,6 +101,7 @@ def from_samples(
     *,
     density: bool,
     seed: int,
+    identity: dict[str, Any],
     path: Path,
     resume: bool,
 ) -> tuple[Any, float]:
@@ -117,11 +126,17 @@ def from_samples(
             name=target.name,
         )
 
-    return _kept(make, target, path, resume)
+    return kept(make, target, identity, path, resume)
 
 
 def from_density(
-    target: Target, settings: Settings, *, seed: int, path: Path, resume: bool
+    target: Target,
+    settings: Settings,
+    *,
+    seed: int,
+    identity: dict[str, Any],
+    path: Path,
+    resume: bool,
 ) -> tuple[Any, float]:
     """A flow self-learned from the density alone, and the seconds it took."""
     given = {"particles": settings.particles}
@@ -138,20 +153,31 @@ def from_density(
             **changes,
         )
 
-    return _kept(make, target, path, resume)
+    return kept(make, target, identity, path, resume)
 
 
-def _kept(make: Callable[[], Any], target: Target, path: Path, resume: bool) -> tuple[Any, float]:
+def kept(
+    make: Callable[[], Any], target: Target, identity: dict[str, Any], path: Path, resume: bool
+) -> tuple[Any, float]:
+    """What ``make`` learns, saved, and the seconds it took; with ``resume`` what is there already.
+
+    Raises:
+        CheckpointError: what is there is of another seed, other settings or other inputs.
+    """
     if resume and path.exists():
-        result = replace(load(path), target=target)
-        return result, float(result.provenance["seconds"])
+        result = load(path)
+        if result.provenance.get("part") != identity:
+            raise CheckpointError(
+                f"{path} belongs to another run; give the same settings, or run without --resume"
+            )
+        return replace(result, target=target), float(result.provenance["seconds"])
     if not resume:
         path.with_suffix(".checkpoint").unlink(missing_ok=True)
     began = time.perf_counter()
     result = make()
     seconds = time.perf_counter() - began
-    kept = {**result.provenance, "study": "likelihood-toy", "seconds": seconds}
-    result = replace(result, provenance=kept)
+    known = {"study": "likelihood-toy", "part": identity, "seconds": seconds}
+    result = replace(result, provenance={**result.provenance, **known})
     result.save(path)
     return result, seconds
 

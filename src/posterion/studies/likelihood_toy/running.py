@@ -1,12 +1,14 @@
 """Running the study: sample, learn, compare, write."""
 
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from posterion.core.errors import SettingError
+from posterion.core.versions import versions
 from posterion.diagnostics import Health
 from posterion.reports import (
     Image,
@@ -35,6 +37,7 @@ from posterion.studies.likelihood_toy.learning import (
     gaussian,
     measured,
     split,
+    thinned,
 )
 from posterion.studies.likelihood_toy.model import toy_target
 from posterion.studies.likelihood_toy.options import Settings
@@ -64,18 +67,29 @@ def run_study(settings: Settings, *, seed: int, out: Path, resume: bool) -> Outc
     exact = profile(target, "mu", GRID)
     chain = _sampled(target, settings, seed)
     train, held = split(chain, settings.train)
+    held = thinned(held)
     truth = {p.name: held.draws[p.name].reshape(-1, *p.shape) for p in target.parameters}
+    identity = _identity(inputs, settings, seed)
     rows = [gaussian(target, train, seed=seed)]
     for name, density in (("samples", False), ("samples and density", True)):
         path = out / f"{name.replace(' ', '-')}.posterion"
         result, seconds = from_samples(
-            target, train, settings, density=density, seed=seed, path=path, resume=resume
+            target,
+            train,
+            settings,
+            density=density,
+            seed=seed,
+            identity=identity,
+            path=path,
+            resume=resume,
         )
         calls = len(train.flat()) if density else 0
         known = {"seen": len(train.flat()), "calls": calls, "seconds": seconds}
         rows.append(measured(name, result, target, truth, seed=seed, **known))
     path = out / f"{STUDY_NAME}.posterion"
-    learned, seconds = from_density(target, settings, seed=seed, path=path, resume=resume)
+    learned, seconds = from_density(
+        target, settings, seed=seed, identity=identity, path=path, resume=resume
+    )
     spent = sum(n for kind, n in learned.health.calls.items() if kind != "health")
     known = {"seen": 0, "calls": int(spent), "seconds": seconds}
     rows.append(measured("density alone", learned, target, truth, seed=seed, **known))
@@ -98,7 +112,23 @@ def check_result(result: Any, *, seed: int) -> Health:
         raise SettingError(
             "the result is not the one that 'likelihood-toy' learns from the density"
         )
-    return check_posterior(result, toy_target(generate()), seed=seed)
+    inputs = generate()
+    if result.provenance["part"]["inputs"] != inputs.source:
+        raise SettingError(
+            f"the result is of the inputs {result.provenance['part']['inputs']}, which its file "
+            "does not hold: give its target in Python, result.with_target(toy_target(read(FILE)))"
+        )
+    return check_posterior(result, toy_target(inputs), seed=seed)
+
+
+def _identity(inputs: Inputs, settings: Settings, seed: int) -> dict[str, Any]:
+    """What tells this run from another."""
+    numbers = {k: v for k, v in vars(settings).items() if k != "inputs"}
+    arrays = [v for v in vars(inputs).values() if isinstance(v, np.ndarray)]
+    checksum = zlib.crc32(b"".join(array.tobytes() for array in arrays))
+    version = versions()["posterion"]
+    known = {"seed": seed, "inputs": inputs.source, "checksum": checksum, "posterion": version}
+    return known | numbers
 
 
 def _sampled(target: Any, settings: Settings, seed: int) -> Chain:
@@ -215,12 +245,12 @@ def _page(
         "metrics alone accept a plain normal: ESS/N tells.",
     )
     draws = {p.name: held.draws[p.name].reshape(-1, *p.shape) for p in learned.parameters}
-    thinned = {name: draws[name][:: max(1, len(held.flat()) // 50_000)] for name in _SHOWN}
+    shown = {name: draws[name][:: max(1, len(held.flat()) // 50_000)] for name in _SHOWN}
     some = [p for p in learned.parameters if p.name in _SHOWN]
     corner = corner_plot(
         [
             Layer.of(learned, label="density alone", n=50_000, names=_SHOWN),
-            Layer.of_draws(thinned, some, label="held-out draws"),
+            Layer.of_draws(shown, some, label="held-out draws"),
         ]
     )
     health: Block = Preformatted(learned.health.text(100), "health", folded=True)
