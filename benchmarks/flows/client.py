@@ -4,10 +4,10 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
+from importlib.util import find_spec
 from typing import Any
 
-from benchmarks.flows import CPU
+from benchmarks.flows import CPU, GPU
 from benchmarks.flows.cases import Case
 from benchmarks.tables import ROOT, fresh_environment
 
@@ -28,10 +28,12 @@ class Library:
 
     def __init__(self, name: str, cpu: int | None):
         self.name = name
-        python = sys.executable if name == OURS else str(PEERS)
+        python = sys.executable if name == OURS or not PEERS.exists() else str(PEERS)
         environment = fresh_environment()
         for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             environment[variable] = "1"
+        if GPU in environment:
+            environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # several share its memory
         if cpu is not None:
             environment[CPU] = str(cpu)
         self.process = subprocess.Popen(
@@ -87,10 +89,15 @@ class Library:
 
 
 def available() -> list[str]:
-    """The libraries that can be asked here."""
-    return [name for name in LIBRARIES if name == OURS or Path(PEERS).exists()]
+    """The libraries that can be asked here: in an environment of their own, or in this one."""
+    if PEERS.exists():
+        return list(LIBRARIES)
+    module = {OURS: "posterion", "plain torch": "torch"}
+    return [name for name in LIBRARIES if find_spec(module.get(name, name))]
 
 
 def core() -> int | None:
-    """The core that all share; ``None`` where a process cannot be bound to one."""
+    """The core that all share; ``None`` on a GPU, and where a process cannot be bound to one."""
+    if GPU in os.environ:
+        return None
     return max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None

@@ -27,8 +27,8 @@ PACKAGES = ("posterion", "jax", "jaxlib", "equinox", "optax")
 
 
 @eqx.filter_jit
-def log_prob(flow: Flow, x: Array | np.ndarray) -> Array:
-    return apply_batch(flow.log_prob, jnp.asarray(x))
+def log_prob(flow: Flow, x: Array) -> Array:
+    return apply_batch(flow.log_prob, x)
 
 
 @eqx.filter_jit
@@ -88,12 +88,18 @@ class Ours:
         self.state = jax.block_until_ready(state)
         self.done += steps
 
-    def density(self, x: np.ndarray) -> np.ndarray:
-        return np.asarray(log_prob(self.flow, x))
+    def put(self, x: np.ndarray) -> Array:
+        return jnp.asarray(x)
 
-    def sample(self, n: int) -> np.ndarray:
+    def wait(self, x: Array) -> None:
+        jax.block_until_ready(x)
+
+    def density(self, x: Array) -> Array:
+        return log_prob(self.flow, x)
+
+    def sample(self, n: int) -> Array:
         self.draws += 1
-        return np.asarray(sample(self.flow, jax.random.fold_in(self.key, self.draws), n))
+        return sample(self.flow, jax.random.fold_in(self.key, self.draws), n)
 
 
 if __name__ == "__main__":

@@ -91,12 +91,18 @@ class FlowJax:
             )
         jax.block_until_ready(self.params)
 
-    def density(self, x: np.ndarray) -> np.ndarray:
-        return np.asarray(log_prob(self.flow, jnp.asarray(x)))
+    def put(self, x: np.ndarray) -> Array:
+        return jnp.asarray(x)
 
-    def sample(self, n: int) -> np.ndarray:
+    def wait(self, x: Array) -> None:
+        jax.block_until_ready(x)
+
+    def density(self, x: Array) -> Array:
+        return log_prob(self.flow, x)
+
+    def sample(self, n: int) -> Array:
         self.key, key = jax.random.split(self.key)
-        return np.asarray(sample(self.flow, key, n))
+        return sample(self.flow, key, n)
 
 
 if __name__ == "__main__":

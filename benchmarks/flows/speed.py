@@ -1,5 +1,6 @@
 """Throughput: all libraries alive at once, rounds that go from one to the next."""
 
+import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.flows import GPU
 from benchmarks.flows.cases import CASES, Case
 from benchmarks.flows.client import OURS, Library, core
 from benchmarks.tables import markdown, tell
@@ -19,11 +21,13 @@ def measure(case: Case, names: list[str], rounds: int, seconds: float) -> dict[s
     """By library: parameters, seconds of the first calls, rates, share of the core it had."""
     found: dict[str, Any] = {}
     living: dict[str, Library] = {}
+    clock = "wall" if GPU in os.environ else "cpu"
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "data.npy"
         rng = np.random.default_rng(1)
         mixing = np.eye(case.dim) + 0.3 * rng.normal(size=(case.dim, case.dim)) / case.dim**0.5
-        np.save(file, (rng.normal(size=(ROWS, case.dim)) @ mixing).astype(np.float32))
+        rows = max(ROWS, case.batch)
+        np.save(file, (rng.normal(size=(rows, case.dim)) @ mixing).astype(np.float32))
         for name in names:
             library = Library(name, core())
             built = library.build(case, seed=1)
@@ -31,11 +35,11 @@ def measure(case: Case, names: list[str], rounds: int, seconds: float) -> dict[s
                 library.close()
                 continue
             first = library.ask("first", data=str(file))
-            tell(f"{name}: first calls {first['cpu']:.1f} s")
+            tell(f"{name}: first calls {first[clock]:.1f} s")
             living[name] = library
             found[name] = {
                 "parameters": built["parameters"],
-                "first": built["cpu"] + first["cpu"],
+                "first": built[clock] + first[clock],
                 "share": 1.0,
                 **{quantity: [] for quantity in QUANTITIES},
             }
@@ -43,7 +47,7 @@ def measure(case: Case, names: list[str], rounds: int, seconds: float) -> dict[s
             for quantity in QUANTITIES:
                 for name, library in living.items():
                     answer = library.ask("measure", quantity=quantity, seconds=seconds)
-                    found[name][quantity].append(answer["rows"] / answer["cpu"])
+                    found[name][quantity].append(answer["rows"] / answer[clock])
                     share = answer["cpu"] / answer["wall"]
                     found[name]["share"] = min(found[name]["share"], share)
             tell(f"round {number + 1} of {rounds}")

@@ -1,5 +1,6 @@
-"""What the libraries on PyTorch share: eager Adam with its fused kernel, on one thread."""
+"""What the libraries on PyTorch share: eager Adam with its fused kernel, on one thread or a GPU."""
 
+import os
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -7,9 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.flows import GPU
 from benchmarks.flows.worker import cosine
 
 torch.set_num_threads(1)
+if GPU in os.environ:
+    torch.set_default_device("cuda")
 
 
 class TorchModel:
@@ -31,7 +35,7 @@ class TorchModel:
         return sum(p.numel() for p in self.trained)
 
     def start(self, data: np.ndarray, batch: int, rate: float, steps: int, clip: bool) -> None:
-        self.data = torch.from_numpy(data)
+        self.data = self.put(data)
         self.batch, self.rate, self.steps, self.clip, self.done = batch, rate, steps, clip, 0
         self.adam = torch.optim.Adam(self.trained, lr=rate, fused=True)
 
@@ -50,13 +54,22 @@ class TorchModel:
             self.adam.step()
             self.done += 1
 
-    def density(self, x: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            return self.log_prob(torch.from_numpy(x)).numpy()
+        self.wait(self.trained)
 
-    def sample(self, n: int) -> np.ndarray:
+    def put(self, x: np.ndarray) -> Tensor:
+        return torch.from_numpy(x).to(torch.get_default_device())
+
+    def wait(self, _: object) -> None:
+        if torch.get_default_device().type == "cuda":
+            torch.cuda.synchronize()
+
+    def density(self, x: Tensor) -> Tensor:
         with torch.no_grad():
-            return self.draw(n).numpy()
+            return self.log_prob(x)
+
+    def sample(self, n: int) -> Tensor:
+        with torch.no_grad():
+            return self.draw(n)
 
 
 class Conditioner(nn.Sequential):

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 from posterion.bijections.base import Bijection, across, constant
 from posterion.core.errors import ShapeError
 from posterion.core.registry import register
+from posterion.networks.products import product
 
 
 @register("affine")
@@ -130,12 +131,12 @@ class Linear(Bijection):
 
     def forward_and_log_det(self, z: Array, context: Array | None = None) -> tuple[Array, Array]:
         lower, upper = self.triangles()
-        x = lower @ (upper @ z) + across(self.shift, z)
+        x = product(lower, product(upper, z)) + across(self.shift, z)
         return x, constant(jnp.sum(self.log_diagonal), z)
 
     def inverse_and_log_det(self, x: Array, context: Array | None = None) -> tuple[Array, Array]:
         lower, upper = self.inverse_triangles()
-        z = upper @ (lower @ (x - across(self.shift, x)))
+        z = product(upper, product(lower, x - across(self.shift, x)))
         return z, constant(-jnp.sum(self.log_diagonal), x)
 
     def forward_and_score(
@@ -143,4 +144,4 @@ class Linear(Bijection):
     ) -> tuple[Array, Array, Array]:
         x, log_det = self.forward_and_log_det(z)
         lower, upper = self.inverse_triangles()
-        return x, log_det, lax.stop_gradient(lower.T @ (upper.T @ score))
+        return x, log_det, lax.stop_gradient(product(lower.T, product(upper.T, score)))

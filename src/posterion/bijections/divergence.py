@@ -13,6 +13,7 @@ from jaxtyping import Array
 
 from posterion.bijections.base import across, constant
 from posterion.networks.mlp import MLP, activation_of
+from posterion.networks.products import product
 
 Velocity = Callable[[Array], Array]
 
@@ -74,7 +75,7 @@ def kernel(network: MLP, coordinates: np.ndarray) -> Array:
         case (_, _):
             return jnp.sum(first.T * last, axis=0)
         case (_, middle, _):
-            return middle * (first @ last).T
+            return middle * product(first, last).T
     raise NotImplementedError(f"{len(network.weights) - 1} hidden layers")
 
 
@@ -82,15 +83,15 @@ def by_kernel(network: MLP, inputs: Array, matrix: Array) -> tuple[Array, Array]
     """The network's output at ``inputs``, and its divergence by the `kernel` ``matrix``."""
     function, values, slopes = activation_of(network.activation), inputs, []
     for weight, bias in zip(network.weights[:-1], network.biases[:-1], strict=True):
-        before = weight @ values + across(bias, values)
+        before = product(weight, values) + across(bias, values)
         values, slope = jax.jvp(function, (before,), (jnp.ones_like(before),))
         slopes.append(slope)
-    value = network.weights[-1] @ values + across(network.biases[-1], values)
+    value = product(network.weights[-1], values) + across(network.biases[-1], values)
     match slopes:
         case []:
             return value, constant(matrix, value)
         case [slope]:
-            return value, matrix @ slope
+            return value, product(matrix, slope)
         case [slope, last]:
-            return value, jnp.sum(last * (matrix @ slope), axis=0)
+            return value, jnp.sum(last * (product(matrix, slope)), axis=0)
     raise NotImplementedError(f"{len(slopes)} hidden layers")

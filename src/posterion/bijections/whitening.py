@@ -9,6 +9,7 @@ from jaxtyping import Array
 from posterion.bijections.base import Bijection, across, constant
 from posterion.core.errors import ShapeError
 from posterion.core.registry import register
+from posterion.networks.products import product
 
 
 @register("whitening")
@@ -39,7 +40,7 @@ class Whitening(Bijection):
 
     def forward_and_log_det(self, z: Array, context: Array | None = None) -> tuple[Array, Array]:
         lower = jnp.tril(self.lower).astype(z.dtype)
-        x = across(self.location.astype(z.dtype), z) + lower @ z
+        x = across(self.location.astype(z.dtype), z) + product(lower, z)
         return x, constant(jnp.sum(jnp.log(jnp.diag(lower))), z)
 
     def inverse_and_log_det(self, x: Array, context: Array | None = None) -> tuple[Array, Array]:

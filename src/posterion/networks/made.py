@@ -22,6 +22,7 @@ from jaxtyping import Array, PRNGKeyArray
 from posterion.core.errors import SettingError
 from posterion.core.registry import register
 from posterion.networks.mlp import activation_of, check_residual, initial_layer
+from posterion.networks.products import product
 
 Known = tuple[Array, ...]
 
@@ -116,7 +117,7 @@ class MADE(eqx.Module):
         """Biases of the first layer with what the context adds, a batch along the last axis."""
         if self.from_context is None or context is None:
             return self.biases[0]
-        added = self.from_context @ context
+        added = product(self.from_context, context)
         return added + (self.biases[0] if added.ndim == 1 else self.biases[0][:, None])
 
     def __call__(
@@ -134,10 +135,10 @@ class MADE(eqx.Module):
         *weights, last = self.masked()
         values, before = self.features(x, circle), []
         for i, (weight, bias) in enumerate(zip(weights, biases[:-1], strict=True)):
-            before.append(_plus(weight @ values, bias))
+            before.append(_plus(product(weight, values), bias))
             moved = function(before[-1])
             values = values + moved if self.residual and i else moved
-        out = _plus(last @ values, biases[-1])
+        out = _plus(product(last, values), biases[-1])
         return out.reshape(self.dim, self.width, *x.shape[1:]), before
 
     # One degree at a time -------------------------------------------------------------------
@@ -177,13 +178,13 @@ class MADE(eqx.Module):
         values = features
         for i, (_, size) in enumerate(self.windows()):
             rows = lax.dynamic_slice_in_dim(weights[i], starts[i], size)
-            moved = activate(i, rows @ values, starts[i], size)
+            moved = activate(i, product(rows, values), starts[i], size)
             if self.residual and i:
                 moved = moved + lax.dynamic_slice_in_dim(hidden[i - 1], starts[i], size)
             hidden[i] = lax.dynamic_update_slice_in_dim(hidden[i], moved, starts[i], 0)
             values = hidden[i]
         rows = lax.dynamic_slice_in_dim(weights[-1], number * self.width, self.width)
-        return (features, *hidden), rows @ values
+        return (features, *hidden), product(rows, values)
 
     def put(self, known: Known, number: Array, first: Array, second: Array | None) -> Known:
         """Notes the inputs of coordinate ``number``."""

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from posterion.core.errors import SettingError
 from posterion.core.registry import register
+from posterion.networks.products import product
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
@@ -119,6 +120,6 @@ class MLP(eqx.Module):
         function = activation_of(self.activation)
         biases = [bias if x.ndim == 1 else bias[:, None] for bias in self.biases]
         for i, (weight, bias) in enumerate(zip(self.weights[:-1], biases[:-1], strict=True)):
-            moved = function(weight @ x + bias)
+            moved = function(product(weight, x) + bias)
             x = x + moved if self.residual and i else moved
-        return self.weights[-1] @ x + biases[-1]
+        return product(self.weights[-1], x) + biases[-1]

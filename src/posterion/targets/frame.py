@@ -16,6 +16,7 @@ from jaxtyping import Array
 from posterion.bijections.support import SupportMap
 from posterion.bijections.whitening import Whitening
 from posterion.core.registry import register
+from posterion.networks.products import product
 
 
 @register("frame")
@@ -68,7 +69,7 @@ class Frame(eqx.Module):
 
     def to_x(self, v: Array) -> tuple[Array, Array]:
         """Physical coordinates and ``log|det dx/dv|`` of a batch ``(n, dim)``; inside x64."""
-        u = self.whitening.location + v.astype(jnp.float64) @ self.whitening.lower.T
+        u = self.whitening.location + product(v.astype(jnp.float64), self.whitening.lower.T)
         log_det = jnp.sum(jnp.log(jnp.diagonal(self.whitening.lower)))
         x, support_log_det = jax.vmap(self.support.forward_and_log_det)(u)
         return self._wrap(x, [None if o is None else o[0] for o in self.origins]), (

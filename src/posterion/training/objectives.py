@@ -12,6 +12,7 @@ from posterion.bijections.base import apply_batch
 from posterion.distributions.bases import Product, Uniform
 from posterion.distributions.flow import Flow
 from posterion.distributions.mixture import NormalMixture
+from posterion.networks.products import product
 from posterion.targets.frame import Frame
 from posterion.targets.target import Target
 from posterion.training.divergences import Divergence
@@ -93,8 +94,8 @@ class PathObjective(eqx.Module):
     def _anneal(self, frame: Frame, points: Array, score: Array, beta: Array) -> Array:
         """Score of ``(1 - beta) log p0 + beta log p``, ``p0`` the reference measure."""
         lower = frame.whitening.lower.astype(points.dtype)
-        u = frame.whitening.location.astype(points.dtype) + points @ lower.T
-        reference = jnp.where(jnp.asarray(frame.circular), 0.0, -u) @ lower
+        u = frame.whitening.location.astype(points.dtype) + product(points, lower.T)
+        reference = product(jnp.where(jnp.asarray(frame.circular), 0.0, -u), lower)
         return beta * score + (1 - beta) * reference
 
 
