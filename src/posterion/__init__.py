@@ -26,7 +26,17 @@ if TYPE_CHECKING:
     from posterion.distributions import families as flows
     from posterion.sampling import profile, sample_chain
     from posterion.targets import Parameter, Target
-    from posterion.training import Fit, Posterior, classify, compare, distill, fit, learn, load
+    from posterion.training import (
+        Fit,
+        Posterior,
+        check_calibration,
+        classify,
+        compare,
+        distill,
+        fit,
+        learn,
+        load,
+    )
 
     __version__: str
 
@@ -39,6 +49,7 @@ __all__ = [
     "__version__",
     "bijections",
     "bundles",
+    "check_calibration",
     "cite",
     "classify",
     "compare",
@@ -67,6 +78,7 @@ _ROOM_OF = {
     "Posterior": "training",
     "Status": "core.status",
     "Target": "targets",
+    "check_calibration": "training",
     "cite": "core.citations",
     "classify": "training",
     "compare": "training",

@@ -14,6 +14,7 @@ from posterion.core.errors import SettingError
 __all__ = ["PROVIDERS", "provider"]
 
 PROVIDERS = {
+    "calibration_plot": "posterion.reports.calibration:calibration_plot",
     "corner": "posterion.reports.posterior:corner",
     "export_onnx": "posterion.training.exporting:export_onnx",
     "report": "posterion.reports.posterior:report",

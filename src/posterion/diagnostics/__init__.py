@@ -3,6 +3,7 @@
 - `weights`, `pareto`: importance weights of a flow's draws; `witness`: what other points say of it
 - `metropolis`, `autocorrelation`: the exact chain; statistics of chains
 - `divergence`, `energy`: distances to exact marginals and between samples; `modes`: lost modes
+- `calibration`, `bands`: ranks of the truth among the draws of its posterior, and their band
 - `comparison`: two samples by the published metrics, each beside its floor
 - `findings`, `verdict`, `health`: from measured numbers to the report
 """
@@ -14,6 +15,9 @@ from posterion.diagnostics.autocorrelation import (
     integrated_time,
     split_rhat,
 )
+from posterion.diagnostics.bands import UniformBand, uniform_band, uniform_p_value
+from posterion.diagnostics.calibrated import Calibration
+from posterion.diagnostics.calibration import calibration_of
 from posterion.diagnostics.comparison import Comparison, Metric, compare_samples
 from posterion.diagnostics.divergence import (
     KolmogorovSmirnov,
@@ -66,6 +70,7 @@ from posterion.diagnostics.witness import (
 )
 
 __all__ = [
+    "Calibration",
     "Check",
     "Comparison",
     "CrossChains",
@@ -84,9 +89,11 @@ __all__ = [
     "NonFinite",
     "Psis",
     "Thresholds",
+    "UniformBand",
     "WeightReport",
     "assess",
     "autocorrelation",
+    "calibration_of",
     "clean_log_weights",
     "compare_modes",
     "compare_samples",
@@ -120,6 +127,8 @@ __all__ = [
     "psis",
     "reverse_kl",
     "split_rhat",
+    "uniform_band",
+    "uniform_p_value",
     "wasserstein",
     "weigh",
 ]

@@ -4,6 +4,7 @@
 - `training_plot`, `effective_samples_plot`: how it was learned, and what the draws are worth
 - `Page`, `Section` and its blocks, `write_page`: one self-contained HTML page
 - `posterior_page`: the page of any posterior, to which a study adds its own sections
+- `calibration_plot`, `calibration_page`: ranks of the truth among the draws of its posterior
 - `comparison_page`: the page of two samples side by side
 """
 
@@ -15,6 +16,7 @@ from posterion.reports.blocks import (
     Section,
     Table,
 )
+from posterion.reports.calibration import calibration_page, calibration_plot
 from posterion.reports.comparison import comparison_page
 from posterion.reports.corner import corner_plot, credible_contours
 from posterion.reports.curves import (
@@ -51,6 +53,8 @@ __all__ = [
     "Table",
     "Truth",
     "break_even",
+    "calibration_page",
+    "calibration_plot",
     "closing_sections",
     "comparison_page",
     "corner_plot",

@@ -1,5 +1,6 @@
 """Training: ``learn`` turns a density, and ``fit`` samples, into what samples itself."""
 
+from posterion.training.calibrating import check_calibration
 from posterion.training.classifier import Classifier, classify
 from posterion.training.comparing import Pair, compare, compare_pair, pair_samples
 from posterion.training.distillation import distill
@@ -43,6 +44,7 @@ __all__ = [
     "SamplesAndDensity",
     "WeightedSample",
     "alpha",
+    "check_calibration",
     "chi_squared",
     "classify",
     "compare",

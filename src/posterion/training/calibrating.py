@@ -1,0 +1,128 @@
+"""``check_calibration``: whether p(theta | x) holds what it states, over the whole prior."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from posterion.core.errors import DensityError, SettingError
+from posterion.core.progress import progress
+from posterion.diagnostics.calibrated import Calibration
+from posterion.diagnostics.calibration import calibration_of
+from posterion.targets.target import unflatten_theta
+from posterion.training.samples import context_rows, gather_samples
+
+__all__ = ["check_calibration"]
+
+_AT_ONCE = 200_000
+
+
+def check_calibration(
+    posterior: Any,
+    theta: Any,
+    context: Any = None,
+    *,
+    draws: int = 400,
+    density: bool = True,
+    quantities: Mapping[str, Callable[[dict[str, np.ndarray], np.ndarray], Any]] | None = None,
+    alpha: float | int = 0.01,
+    seed: int = 0,
+    quiet: bool | None = None,
+) -> Calibration:
+    """Simulation-based calibration of a conditional fit; printing what comes back gives the report.
+
+    Each pair is a theta drawn from the prior and the context that it produced; the fit must not
+    have seen it. The rank of theta among the draws given its context is uniform if the posterior is
+    right: for every coordinate, for the log-density, and for the distance to a point that depends
+    on the context (see `posterion.diagnostics.calibration_of`).
+
+    Args:
+        posterior: a conditional `Fit`, or whatever has ``parameters``, ``context`` (names of its
+            columns), ``sample(n, context=, seed=)`` and, for ``density``, ``log_prob(x, context)``.
+        theta: parameters, one a row: an array ``(n, d)``, a dict, a DataFrame, or a table's path.
+        context: ``(n, width)``, or by name; by default columns of ``theta`` of these names.
+        draws: from each posterior; the tails beyond three standard deviations take 370.
+        density: whether the log-density is ranked; costs ``n * draws`` of its evaluations.
+        quantities: further functions by name, of parameters (a dict of arrays ``(n, *shape)``) and
+            context ``(n, width)``, to ``(n,)``: what will be quoted, or the log-likelihood.
+        alpha: probability that a right posterior is rejected, at the most.
+        seed: of the draws.
+        quiet: no progress bar.
+
+    Raises:
+        SettingError: the posterior has no context, or too few pairs or draws.
+        SampleError: theta and context do not fit; ThetaError: a column is missing.
+    """
+    names = tuple(getattr(posterior, "context", ()))
+    if not names:
+        raise SettingError(
+            f"{getattr(posterior, 'name', 'this')!r} has no context: a posterior of one data set "
+            "has nothing to average over; `compare` holds its draws against samples"
+        )
+    parameters = tuple(posterior.parameters)
+    beside = _beside(theta, names) if context is None else context_rows(context, names)
+    given = gather_samples(theta, context=beside, parameters=parameters)
+    x, rows, _ = given.cut(np.concatenate(list(given.rows.chunks())))
+    columns = [column for parameter in parameters for column in parameter.columns]
+    n, d = x.shape
+    drawn = np.empty((n, draws, d))
+    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    log_prob, notes = None, list(given.notes)
+    density = density and not getattr(posterior, "on_surface", False)
+    step = max(1, _AT_ONCE // draws)
+    with progress("calibrating", total=n, quiet=quiet) as bar:
+        for number, start in enumerate(range(0, n, step)):
+            part = slice(start, start + step)
+            drawn[part] = _flat(posterior.sample(draws, context=rows[part], seed=seed + number))
+            if density:
+                log_prob = log_prob or (np.empty(n), np.empty((n, draws)))
+                try:
+                    log_prob[0][part] = posterior.log_prob(x[part], rows[part])
+                    each = np.repeat(rows[part], draws, axis=0)
+                    values = posterior.log_prob(drawn[part].reshape(-1, d), each)
+                except (DensityError, NotImplementedError):
+                    density, log_prob = False, None
+                    notes.append("the posterior has no density: its ranks are not looked at")
+                else:
+                    log_prob[1][part] = values.reshape(-1, draws)
+            bar.update(min(start + step, n))
+    for name, function in (quantities or {}).items():
+        each = np.repeat(rows, draws, axis=0)
+        found[name] = (
+            np.asarray(function(unflatten_theta(parameters, x), rows), np.float64),
+            np.asarray(
+                function(unflatten_theta(parameters, drawn.reshape(-1, d)), each), np.float64
+            ).reshape(n, draws),
+        )
+    if log_prob is not None and np.isnan(log_prob[0]).any():
+        lost = np.isnan(log_prob[0])
+        notes.append(f"{lost.sum()} truths lie where the posterior has no density: ranked lowest")
+        log_prob[0][lost] = -np.inf
+    return calibration_of(
+        x,
+        drawn,
+        context=rows,
+        names=columns,
+        log_prob=log_prob,
+        quantities=found,
+        alpha=alpha,
+        name=str(getattr(posterior, "name", "posterior")),
+        notes=notes,
+        seed=seed,
+    )
+
+
+def _flat(draws: Any) -> np.ndarray:
+    """Draws of several conditions as coordinates ``(rows, n, d)``."""
+    if not isinstance(draws, Mapping):
+        return np.asarray(draws, np.float64)
+    parts = [np.asarray(a, np.float64) for a in draws.values()]
+    return np.concatenate([a.reshape(*a.shape[:2], -1) for a in parts], axis=2)
+
+
+def _beside(theta: Any, names: tuple[str, ...]) -> Any:
+    """The context among the columns of a table: its names, or its rows where vectors hold them."""
+    if not (isinstance(theta, Mapping) or hasattr(theta, "columns")):
+        return list(names)
+    whole = {name.partition("[")[0] for name in names}
+    return context_rows({k: theta[k] for k in theta if k in names or k in whole}, names)
