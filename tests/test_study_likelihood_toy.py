@@ -14,10 +14,11 @@ import posterion
 from posterion.core.errors import CheckpointError, DensityError, SettingError, TableError
 from posterion.studies import find_study, read_metrics, study_names
 from posterion.studies.likelihood_toy.inputs import RATES, SHAPES, generate, read
-from posterion.studies.likelihood_toy.learning import GRID, kept
 from posterion.studies.likelihood_toy.model import expected, toy_target
 from posterion.studies.likelihood_toy.options import Settings
+from posterion.studies.likelihood_toy.running import GRID
 from posterion.studies.likelihood_toy.simplified import coefficients, simplified_target
+from posterion.studies.likelihoods.keeping import Run, kept
 
 
 def by_hand(inputs, mu, delta, isr, jes, lv, cr):
@@ -169,17 +170,21 @@ def test_settings():
 
 def test_what_is_kept_is_of_one_run(tmp_path):
     """Resumed with another seed, or checked against other inputs, it is refused."""
-    target, path = toy_target(generate()), tmp_path / "kept.posterion"
+    target = toy_target(generate())
     draws = np.random.default_rng(0).normal(size=(200, 2))
 
     def make():
         return posterion.fit(posterion.flows.maf(2, hidden=(4,)), draws, epochs=1, quiet=True)
 
-    first, seconds = kept(make, target, {"seed": 1}, path, resume=False)
-    again = kept(pytest.fail, target, {"seed": 1}, path, resume=True)
+    def run(seed, resume):
+        return Run("likelihood-toy", target, {"seed": seed}, seed, tmp_path, resume)
+
+    first, seconds = kept(run(1, False), "a row", make)
+    assert (tmp_path / "a-row.posterion").exists()
+    again = kept(run(1, True), "a row", pytest.fail)
     assert again[1] == seconds and again[0].target is target
     with pytest.raises(CheckpointError, match="another run"):
-        kept(make, target, {"seed": 2}, path, resume=True)
+        kept(run(2, True), "a row", make)
     with pytest.raises(SettingError, match="learns from the density"):
         find_study("likelihood-toy").check(first, seed=0)
     other = object.__new__(posterion.Posterior)

@@ -10,47 +10,35 @@ import numpy as np
 from posterion.core.errors import SettingError
 from posterion.core.versions import versions
 from posterion.diagnostics import Health
-from posterion.reports import (
-    Image,
-    Layer,
-    Page,
-    Preformatted,
-    Prose,
-    Section,
-    Table,
-    corner_plot,
-    new_figure,
-    style,
-    write_page,
-)
+from posterion.reports import Page, Preformatted, Prose, Section, Table, write_page
 from posterion.reports.blocks import Block
-from posterion.sampling import profile, sample_chain
+from posterion.sampling import profile
 from posterion.sampling.chain import Chain
-from posterion.studies.base import Figure, Outcome, write_metrics
+from posterion.studies.base import Outcome, write_metrics
 from posterion.studies.likelihood_toy.inputs import Inputs, described, generate, read
-from posterion.studies.likelihood_toy.learning import (
-    GRID,
+from posterion.studies.likelihood_toy.model import toy_target
+from posterion.studies.likelihood_toy.options import Settings
+from posterion.studies.likelihood_toy.simplified import simplified_target
+from posterion.studies.likelihoods import chains, rows
+from posterion.studies.likelihoods.keeping import (
     Kept,
-    effective,
+    Run,
+    by_name,
     from_density,
     from_samples,
     gaussian,
     measured,
-    split,
-    thinned,
 )
-from posterion.studies.likelihood_toy.model import toy_target
-from posterion.studies.likelihood_toy.options import Settings
-from posterion.studies.likelihood_toy.simplified import simplified_target
 from posterion.training import Posterior
 from posterion.training.checking import check_posterior
 
 __all__ = ["check_result", "run_study"]
 
 STUDY_NAME = "likelihood-toy"
-_CHAINS, _WARMUP = 256, 400
-_METRICS = ("ks_p", "wasserstein", "frobenius", "width_1", "width_2", "width_3")
-_PUBLISHED = (0.496, 5.39e-3, 0.217, 2.18e-2, 9.7e-3, 1.06e-2)
+GRID = np.linspace(0, 1, 11)
+"""Signal strengths at which the test statistic is compared."""
+
+_PUBLISHED = dict(zip(rows.METRICS, (0.496, 5.39e-3, 0.217, 2.18e-2, 9.7e-3, 1.06e-2), strict=True))
 _SOURCE = "Reyes-Gonzalez and Torre, 2309.09743, MAF of 2 transforms, other inputs"
 _SHOWN = ("mu", "isr", "jes", "lv", "cr")
 
@@ -64,42 +52,31 @@ def run_study(settings: Settings, *, seed: int, out: Path, resume: bool) -> Outc
     began = time.perf_counter()
     inputs = generate() if settings.inputs is None else read(settings.inputs)
     target = toy_target(inputs)
+    run = Run(STUDY_NAME, target, _identity(inputs, settings, seed), seed, out, resume)
     exact = profile(target, "mu", GRID)
-    chain = _sampled(target, settings, seed)
-    train, held = split(chain, settings.train)
-    held = thinned(held)
-    truth = {p.name: held.draws[p.name].reshape(-1, *p.shape) for p in target.parameters}
-    identity = _identity(inputs, settings, seed)
-    rows = [gaussian(target, train, seed=seed)]
+    chain = chains.sampled(target, settings.train + settings.held_out, seed=seed)
+    train, held = chains.split(chain, settings.train)
+    held = chains.thinned(held)
+    truth = by_name(target, held)
+    found = [gaussian(run, train)]
     for name, density in (("samples", False), ("samples and density", True)):
-        path = out / f"{name.replace(' ', '-')}.posterion"
-        result, seconds = from_samples(
-            target,
-            train,
-            settings,
-            density=density,
-            seed=seed,
-            identity=identity,
-            path=path,
-            resume=resume,
-        )
+        result, seconds = from_samples(run, name, train, density=density, epochs=settings.epochs)
         calls = len(train.flat()) if density else 0
         known = {"seen": len(train.flat()), "calls": calls, "seconds": seconds}
-        rows.append(measured(name, result, target, truth, seed=seed, **known))
-    path = out / f"{STUDY_NAME}.posterion"
+        found.append(measured(run, name, result, truth, exact=exact, **known))
     learned, seconds = from_density(
-        target, settings, seed=seed, identity=identity, path=path, resume=resume
+        run, STUDY_NAME, steps=settings.steps, particles=settings.particles
     )
     spent = sum(n for kind, n in learned.health.calls.items() if kind != "health")
     known = {"seen": 0, "calls": int(spent), "seconds": seconds}
-    rows.append(measured("density alone", learned, target, truth, seed=seed, **known))
+    found.append(measured(run, "density alone", learned, truth, exact=exact, **known))
     simple = profile(simplified_target(inputs, seed=seed), "mu", GRID).t - exact.t
-    figures = _figures(rows, exact, chain, simple)
+    figures = _figures(found, exact, chain, simple)
     metrics, page = out / "metrics.json", out / "report.html"
     write_metrics(metrics, STUDY_NAME, seed, time.perf_counter() - began, figures)
-    write_page(page, _page(inputs, rows, exact, chain, held, simple, learned))
-    bundles = [out / f"{n}.posterion" for n in ("samples", "samples-and-density", STUDY_NAME)]
-    return Outcome(_text(rows, exact, chain, simple), (*bundles, page, metrics))
+    write_page(page, _page(inputs, found, exact, chain, held, simple))
+    bundles = [run.path(name) for name in ("samples", "samples and density", STUDY_NAME)]
+    return Outcome(_text(found, exact, chain, simple), (*bundles, page, metrics))
 
 
 def check_result(result: Any, *, seed: int) -> Health:
@@ -131,107 +108,39 @@ def _identity(inputs: Inputs, settings: Settings, seed: int) -> dict[str, Any]:
     return known | numbers
 
 
-def _sampled(target: Any, settings: Settings, seed: int) -> Chain:
-    draws = -(-(settings.train + settings.held_out) // _CHAINS)
-    return sample_chain(
-        target, draws=draws, warmup=_WARMUP, chains=_CHAINS, sampler="parallel", seed=seed
-    )
-
-
-def _errors(row: Kept) -> np.ndarray | None:
-    return None if row.profile is None else row.profile.error
-
-
-def _figures(rows: list[Kept], exact: Any, chain: Chain, simple: np.ndarray) -> dict[str, Any]:
-    found: dict[str, Any] = {
+def _figures(found: list[Kept], exact: Any, chain: Chain, simple: np.ndarray) -> dict[str, Any]:
+    figures: dict[str, Any] = {
         "exact.best_log_prob": exact.best_log_prob,
         "exact.best_mu": float(exact.best_fit["mu"]),
-        "chain.effective": effective(chain)[0],
-        "chain.effective_squares": effective(chain)[1],
-        "chain.r_hat": float(np.max(chain.r_hat)),
-        "chain.seconds": chain.seconds,
+        **rows.chain_figures(chain),
         "simplified.t_mu_error": float(np.abs(simple).mean()),
     }
-    found |= {f"exact.t_mu.{mu:.1f}": float(t) for mu, t in zip(GRID, exact.t, strict=True)}
-    for row in rows:
-        key = row.name.replace(" ", "_")
-        found[f"{key}.ess_fraction"] = Figure(row.ess.value, floor=1.0)
-        found[f"{key}.seconds"] = row.seconds
-        found[f"{key}.seen"] = row.seen
-        found[f"{key}.density_calls"] = row.calls
-        errors = _errors(row)
-        if errors is not None:
-            found[f"{key}.t_mu_error"] = float(np.abs(errors).mean())
-        if row.comparison is not None:
-            for name, published in zip(_METRICS, _PUBLISHED, strict=True):
-                metric = row.comparison[name]
-                found[f"{key}.{name}"] = Figure(
-                    metric.value, published=published, floor=metric.floor.value, source=_SOURCE
-                )
-    return found
+    figures |= {f"exact.t_mu.{mu:.1f}": float(t) for mu, t in zip(GRID, exact.t, strict=True)}
+    return figures | rows.row_figures(found, published=_PUBLISHED, source=_SOURCE)
 
 
-def _table(rows: list[Kept], simple: np.ndarray) -> tuple[list[str], list[list[Any]]]:
-    some = next(row.comparison for row in rows if row.comparison is not None)
-    heads = ["learned from", "draws seen", "density calls", "ESS/N", "mean |t error|"]
-    heads += [some[name].label for name in _METRICS] + ["largest pull", "seconds"]
-    lines: list[list[Any]] = []
-    for row in rows:
-        errors = _errors(row)
-        line: list[Any] = [row.name, row.seen, row.calls, f"{row.ess.value:.4f}"]
-        line.append("" if errors is None else f"{np.abs(errors).mean():.3f}")
-        if row.comparison is None:  # the plain normal stands in every comparison
-            line += [f"{some[name].gaussian:.3g}" for name in _METRICS] + [""]
-        else:
-            line += [f"{row.comparison[name].value:.3g}" for name in _METRICS]
-            line.append(f"{row.comparison.largest[1]:.1f}")
-        lines.append([*line, f"{row.seconds:.1f}"])
-    blank = [""] * (len(_METRICS) + 2)
-    lines.append(["simplified likelihood", "", "", "", f"{np.abs(simple).mean():.3f}", *blank])
-    lines.append(["floor", "", "", "1", "0", *(f"{some[n].floor.value:.3g}" for n in _METRICS)])
-    lines[-1] += [f"{some.limit:.1f}", ""]
-    lines.append(["published MAF", 200_000, 0, "", "", *_PUBLISHED, "", ""])
+def _table(found: list[Kept], simple: np.ndarray) -> tuple[list[str], list[rows.Line]]:
+    heads, lines = rows.table(found)
+    blank = [""] * (len(rows.METRICS) + 2)
+    error = f"{np.abs(simple).mean():.3f}"
+    lines.insert(-1, ["simplified likelihood", "", "", "", error, *blank])
+    lines.append(["published MAF", 200_000, 0, "", "", *_PUBLISHED.values(), "", ""])
     return heads, lines
 
 
-def _judgement(rows: list[Kept]) -> list[str]:
-    """Of each learned row, whether it is better than the plain normal."""
-    normal = rows[0].ess.value
-    return [
-        f"{row.name}: ESS/N {row.ess.value:.4f}, "
-        + ("better than" if row.ess.value > normal else "NOT better than")
-        + f" the {normal:.4f} of a plain normal"
-        for row in rows[1:]
-    ]
-
-
-def _text(rows: list[Kept], exact: Any, chain: Chain, simple: np.ndarray) -> str:
-    heads, lines = _table(rows, simple)
-    cells = [[str(cell) for cell in line] for line in (heads, *lines)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(heads))]
-    table = "\n".join(
-        "  ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)).rstrip() for line in cells
-    )
-    first, second = effective(chain)
-    worth = f"{first:,.0f} effective draws of x, {second:,.0f} of x^2".replace(",", " ")
+def _text(found: list[Kept], exact: Any, chain: Chain, simple: np.ndarray) -> str:
     said = [
         f"best fit mu = {float(exact.best_fit['mu']):.4f}, log P = {exact.best_log_prob:.4f}",
-        f"chains: {worth}, R-hat {np.max(chain.r_hat):.4f}, {chain.seconds:.1f} s",
-        *_judgement(rows),
+        rows.chain_words(chain),
+        *rows.judgement(found),
     ]
-    return table + "\n\n" + "\n".join(said)
+    return rows.aligned(*_table(found, simple)) + "\n\n" + "\n".join(said)
 
 
 def _page(
-    inputs: Inputs,
-    rows: list[Kept],
-    exact: Any,
-    chain: Chain,
-    held: Chain,
-    simple: np.ndarray,
-    learned: Any,
+    inputs: Inputs, found: list[Kept], exact: Any, chain: Chain, held: Chain, simple: np.ndarray
 ) -> Page:
-    heads, lines = _table(rows, simple)
+    heads, lines = _table(found, simple)
     sums = described(inputs)
     categories = Table(
         ("category", *sums),
@@ -244,45 +153,19 @@ def _page(
         "Medians over the coordinates; the floor is truth against truth of the same sizes. The "
         "metrics alone accept a plain normal: ESS/N tells.",
     )
-    draws = {p.name: held.draws[p.name].reshape(-1, *p.shape) for p in learned.parameters}
-    shown = {name: draws[name][:: max(1, len(held.flat()) // 50_000)] for name in _SHOWN}
-    some = [p for p in learned.parameters if p.name in _SHOWN]
-    corner = corner_plot(
-        [
-            Layer.of(learned, label="density alone", n=50_000, names=_SHOWN),
-            Layer.of_draws(shown, some, label="held-out draws"),
-        ]
-    )
+    learned = found[-1].result
+    picture = rows.profiles(found, exact, r"\mu", {"simplified likelihood": exact.t + simple})
     health: Block = Preformatted(learned.health.text(100), "health", folded=True)
-    good = all(row.ess.value > rows[0].ess.value for row in rows[1:])
     return Page(
         "An LHC-like likelihood",
-        [*_judgement(rows)],
+        [*rows.judgement(found)],
         [
             Section("Model", [Prose("90 bins, one signal strength, 94 nuisances."), categories]),
             Section("Rows", [figures]),
-            Section("Profile of the signal strength", [_profiles(rows, exact, simple)]),
-            Section("Draws", [Image.of(corner, "Corner plot", "Flow and held-out draws.")]),
+            Section("Profile of the signal strength", [picture]),
+            Section("Draws", [rows.corner(found[-1], held, _SHOWN)]),
             Section("Chains", [Preformatted(chain.report(), "chains", folded=True)]),
             Section("Learned from the density alone", [Prose(learned.status.sentence), health]),
         ],
-        tone="good" if good else "bad",
+        tone="good" if rows.better(found) else "bad",
     )
-
-
-def _profiles(rows: list[Kept], exact: Any, simple: np.ndarray) -> Image:
-    with style():
-        figure = new_figure(6.0, 4.0)
-        _draw_profiles(figure.subplots(), rows, exact, simple)
-    return Image.of(figure, "Test statistic", "Test statistic against the signal strength.")
-
-
-def _draw_profiles(axes: Any, rows: list[Kept], exact: Any, simple: np.ndarray) -> None:
-    axes.plot(GRID, exact.t, color="black", label="exact")
-    for row in rows:
-        if row.profile is not None:
-            axes.plot(GRID, row.profile.t, marker="o", linestyle="none", label=row.name)
-    axes.plot(GRID, exact.t + simple, linestyle="--", label="simplified likelihood")
-    axes.set_xlabel(r"$\mu$")
-    axes.set_ylabel(r"$t_\mu$")
-    axes.legend()

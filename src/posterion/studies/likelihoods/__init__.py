@@ -1,0 +1,1 @@
+"""What the studies that keep a likelihood share: chains, ways to keep it, rows of figures."""
