@@ -68,6 +68,10 @@ class SampleError(PosterionError, ValueError):
     """Samples that nothing can be learned from: not finite, constant, outside of the support."""
 
 
+class ReweightingError(PosterionError, ValueError):
+    """A result has too few draws where another prior looks."""
+
+
 class CheckpointError(PosterionError, ValueError):
     """A checkpoint cannot be resumed from."""
 

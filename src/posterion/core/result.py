@@ -252,6 +252,13 @@ class Result:
         """
         return provider("export_onnx")(self, folder)
 
+    def reinterpret(self, prior: Any, **options: Any) -> Any:
+        """This result under another prior of some parameters, by weights; refused with few draws.
+
+        See `posterion.training.reinterpret`, also for the options and what it raises.
+        """
+        return provider("reinterpret")(self, prior, **options)
+
     def draw(self, n: int = DRAWS, *, seed: int = 0, weighted: bool = False) -> Weighted:
         """Draws with weights, or without: what the questions here are answered from.
 

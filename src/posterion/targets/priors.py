@@ -13,8 +13,9 @@ from jaxtyping import Array
 from numpy.typing import NDArray
 
 from posterion.core.errors import ParameterError
+from posterion.core.registry import register
 from posterion.core.result import Result
-from posterion.targets.kept import KeptPrior
+from posterion.targets.kept import KeptPrior, keep
 from posterion.targets.parameter import Parameter, describe_prior, must_overlap
 
 Floats = NDArray[np.float64]
@@ -22,6 +23,11 @@ Kind = tuple[str, float | None, float | None]
 _LOG_ROOT_2PI = 0.5 * math.log(2 * math.pi)
 
 
+def _with_kept_distribution(prior: "Prior") -> "Prior":
+    return replace(prior, distribution=keep(prior.distribution))
+
+
+@register("prior_of", kept=_with_kept_distribution)
 @dataclass(frozen=True, eq=False)
 class Prior:
     """A prior of some coordinates of a target.
@@ -41,8 +47,10 @@ class Prior:
     @property
     def shape(self) -> tuple[int, ...]:
         """Of one value."""
-        first, *others = self.parameters
-        return (len(self.places),) if others else first.shape
+        if not self.joint:
+            return self.parameters[0].shape
+        given = _live(self.distribution)
+        return (*given.batch_shape, *given.event_shape)
 
     @property
     def names(self) -> str:
@@ -242,7 +250,7 @@ def _live(prior: Any) -> Any:
 
 
 def _distribution(names: Sequence[str], given: Any, size: int) -> Any:
-    distribution = given.as_numpyro() if isinstance(given, Result) else given
+    distribution = given.as_numpyro() if isinstance(given, Result) else _live(given)
     where = f"the prior of {', '.join(names)}"
     if not hasattr(distribution, "log_prob") or not hasattr(distribution, "sample"):
         raise ParameterError(

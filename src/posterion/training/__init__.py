@@ -25,6 +25,7 @@ from posterion.training.method import DEFAULT, POSTER, Method
 from posterion.training.mixed import MixedPosterior
 from posterion.training.posterior import Posterior, WeightedSample, load
 from posterion.training.recipe import FitMethod
+from posterion.training.reweighting import Reweighted, reinterpret
 from posterion.training.self_learning import learn
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "NegativeLogLikelihood",
     "Pair",
     "Posterior",
+    "Reweighted",
     "SamplesAndDensity",
     "WeightedSample",
     "alpha",
@@ -57,5 +59,6 @@ __all__ = [
     "learn",
     "load",
     "pair_samples",
+    "reinterpret",
     "reverse_kl",
 ]
