@@ -48,7 +48,7 @@ for name in sys.argv[2:]:
 changed = {k: v for k, v in jax.config.values.items() if before.get(k, v) != v}
 assert not changed, changed
 """,
-        "awkward beartype dask distributed emcee fastjet flavorpy jax2onnx onnxruntime pyhf pytest"
+        "awkward beartype dask distributed emcee fastjet flavorpy onnx onnxruntime pyhf pytest"
         " pythia8mc uproot",
         *MODULES,
     )

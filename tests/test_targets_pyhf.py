@@ -180,8 +180,10 @@ def test_several_channels_and_samples():
     assert shapes["stat"] == (2,) and shapes["one bin"] == (1,) and shapes["mu"] == ()
     assert "fake[0]" in shapes and "fake" not in shapes  # its empty bin is fixed
     assert target.log_density.fixed == {"fake[1]": 1.0} and target.log_density.poi == "mu"
+    assert {p.role for p in target.parameters if p.name != "mu"} == {"nuisance"}
     mu = next(p for p in target.parameters if p.name == "mu")
     assert (mu.unit, mu.label, mu.lower, mu.upper) == ("fb", r"$\mu$", 0, 10)
+    assert mu.role == "poi" and target.described_parameters[target.names.index("mu")].role == "poi"
     must_equal(spec, target)
 
 

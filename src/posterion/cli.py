@@ -1,4 +1,4 @@
-"""The command line: ``studies``, ``run``, ``show``, ``sample``, ``check``, ``compare``."""
+"""The command line: ``run``, ``show``, ``sample``, ``export``, ``publish``, ``check``, ..."""
 
 import shlex
 import shutil
@@ -15,6 +15,7 @@ import typer
 from posterion import bundles, io, studies
 from posterion.core.errors import PosterionError, SettingError
 from posterion.core.files import writable_directory, write_json
+from posterion.core.portable import loads
 from posterion.core.progress import progress
 from posterion.core.versions import versions
 from posterion.studies.settings import describe_settings, make_settings, parse_options
@@ -158,6 +159,35 @@ def export(
 
 
 @app.command()
+def publish(
+    file: File,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")],
+    analysis: Annotated[str, typer.Option(help="What was measured.")] = "",
+    dataset: Annotated[str, typer.Option(help="The data behind it.")] = "",
+    licence: Annotated[str, typer.Option(help="SPDX name, such as CC-BY-4.0.")] = "",
+    citation: Annotated[
+        Path | None, typer.Option(help="A file with the citation, BibTeX or text.")
+    ] = None,
+    metrics: Annotated[
+        Path | None, typer.Option(help="The comparison.json of posterion compare.")
+    ] = None,
+) -> None:
+    """Write a file again with analysis, data set, licence, citation and metrics on its card."""
+    with _messages(f"interrupted; {output} was not written"):
+        cited = "" if citation is None else _text(citation).strip()
+        found = None if metrics is None else _json(metrics)
+        bundles.load_object(file).publish(
+            output,
+            analysis=analysis,
+            dataset=dataset,
+            licence=licence,
+            citation=cited,
+            metrics=found,
+        )
+        typer.echo(f"wrote {output}")
+
+
+@app.command()
 def check(
     file: File,
     study: Annotated[
@@ -245,6 +275,20 @@ def _split(pairs: list[str]) -> Iterator[tuple[str, str]]:
         if not equals:
             raise SettingError(f"--set takes KEY=VALUE, not {pair!r}")
         yield key, text
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path} cannot be read: {error}") from error
+
+
+def _json(path: Path) -> Any:
+    try:
+        return loads(_text(path))
+    except ValueError as error:
+        raise SettingError(f"{path} is no JSON: {error}") from error
 
 
 def _count(text: str, option: str = "-n") -> int:

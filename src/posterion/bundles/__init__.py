@@ -3,8 +3,8 @@
 A bundle is a ZIP archive of three members, stored uncompressed in this order:
 
 - ``card.json``: what it is, for people and programs in any language (UTF-8, strict JSON): name,
-  parameters with units, supports and priors, health, provenance, citations, licence, versions,
-  settings, history, and under ``object`` the architecture. ``card-1.schema.json`` beside this page
+  parameters with units, supports and priors, health, provenance, citations, licence, publication,
+  versions, settings, history, and under ``object`` the architecture. ``card-1.schema.json`` beside this page
   is its schema. Numbers that JSON lacks are ``{"float": "nan" | "inf" | "-inf"}``.
 - ``arrays.safetensors``: the numbers of the architecture, by the names that ``object`` gives them.
 - ``checksums.json``: ``sha256:...`` of each of the two.
@@ -32,6 +32,7 @@ Without Posterion, a card and its arrays are read with any ZIP and safetensors l
 
 from posterion.bundles.archive import FORMAT_VERSION, MAX_BYTES
 from posterion.bundles.card import describe, parameter_entry, result_card
+from posterion.bundles.publication import metric_rows, publication_facts, publish
 from posterion.bundles.store import load_object, read, read_card, save_object, write
 
 __all__ = [
@@ -39,7 +40,10 @@ __all__ = [
     "MAX_BYTES",
     "describe",
     "load_object",
+    "metric_rows",
     "parameter_entry",
+    "publication_facts",
+    "publish",
     "read",
     "read_card",
     "result_card",

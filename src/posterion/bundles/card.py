@@ -7,6 +7,7 @@ from importlib import resources
 from typing import Any
 
 from posterion.bundles.archive import FORMAT_VERSION
+from posterion.bundles.publication import metric_rows, publication_facts
 from posterion.bundles.schema import violations
 from posterion.core import portable
 from posterion.core.errors import BundleError
@@ -27,12 +28,13 @@ def parameter_entry(parameter: Any) -> dict[str, Any]:
         "periodic": parameter.periodic,
         "scale": parameter.scale,
         "prior": parameter.prior_in_words,
+        "role": getattr(parameter, "role", None),
     }
 
 
 def result_card(result: Any, **others: Any) -> dict[str, Any]:
     """The card of any result, from what each of them has; ``others`` stand in place or beside."""
-    return {
+    card = {
         "kind": result.kind,
         "name": result.name,
         "parameters": [parameter_entry(p) for p in result.parameters],
@@ -44,6 +46,9 @@ def result_card(result: Any, **others: Any) -> dict[str, Any]:
         "history": {k: v.tolist() for k, v in result.history.items()},
         "licence": str(result.provenance.get("licence", "")),
     } | others
+    provenance = dict(card["provenance"])
+    publication = provenance.pop("publication", None)
+    return card | {"provenance": provenance} | ({"publication": publication} if publication else {})
 
 
 def card_bytes(card: Mapping[str, Any]) -> bytes:
@@ -89,18 +94,27 @@ def card_from_bytes(data: bytes, path: Any) -> dict[str, Any]:
 def describe(card: Mapping[str, Any]) -> str:
     """The card as text for the terminal: parameters, health, origin, versions, settings."""
     lines = [f"{card['kind']}: {card['name']}", ""]
+    publication = card.get("publication") or {}
+    facts = publication_facts(publication)
+    if facts:
+        lines += [*(f"{label}: {value}" for label, value in facts.items()), ""]
     lines += [f"  {row}" for row in _parameter_rows(card["parameters"])]
     health = card["health"]
     if "report" in health:
         lines += ["", health["report"].rstrip()]
     elif card["status"]:
         lines += ["", f"status: {card['status']}", health.get("sentence", "")]
+    rows = list(metric_rows(publication.get("metrics") or {}))
+    if len(rows) > 1:
+        lines += ["", *(f"  {row}" for row in _aligned(rows))]
     for title in ("provenance", "settings", "versions"):
         if card[title]:
             lines += ["", title, *(f"  {key}: {value}" for key, value in card[title].items())]
     lines += ["", f"licence: {card['licence'] or 'not stated'}"]
     if card["citations"]:
         lines.append(f"citations: {', '.join(card['citations'])}")
+    if publication.get("citation"):
+        lines += ["please cite:", publication["citation"]]
     # a card from elsewhere must not steer the terminal
     return "".join(c for c in "\n".join(lines) if c == "\n" or c.isprintable())
 
@@ -119,12 +133,18 @@ def _schema() -> dict[str, Any]:
 
 
 def _parameter_rows(parameters: list[dict[str, Any]]) -> list[str]:
-    rows = [("parameter", "unit", "support", "prior")]
+    roles = any(entry.get("role") for entry in parameters)
+    rows = [("parameter", "unit", "support", "prior", *(("role",) if roles else ()))]
     for entry in parameters:
         shape = f"[{', '.join(map(str, entry['shape']))}]" if entry["shape"] else ""
         prior = entry["prior"] or "flat"
-        rows.append((entry["name"] + shape, entry["unit"] or "1", _support(entry), prior))
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+        role = (entry.get("role") or "",) if roles else ()
+        rows.append((entry["name"] + shape, entry["unit"] or "1", _support(entry), prior, *role))
+    return _aligned(rows)
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows
     ]

@@ -17,6 +17,7 @@ PROVIDERS = {
     "calibration_plot": "posterion.reports.calibration:calibration_plot",
     "corner": "posterion.reports.posterior:corner",
     "export_onnx": "posterion.training.exporting:export_onnx",
+    "publish": "posterion.bundles.publication:publish",
     "reinterpret": "posterion.training.reweighting:reinterpret",
     "report": "posterion.reports.posterior:report",
 }

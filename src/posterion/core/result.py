@@ -20,6 +20,8 @@ __all__ = ["Derived", "Result", "Weighted"]
 DRAWS = 100_000
 """Draws that a question is answered from unless asked otherwise."""
 
+_SAID = ("analysis", "dataset")
+
 
 @dataclass(frozen=True, eq=False)
 class Weighted:
@@ -252,6 +254,18 @@ class Result:
         """
         return provider("export_onnx")(self, folder)
 
+    def publish(self, path: str | Path, **said: Any) -> Any:
+        """Save with analysis, data set, licence, citation and metrics on the card.
+
+        See `posterion.bundles.publish`, also for what it raises.
+        """
+        return provider("publish")(self, path, **said)
+
+    @property
+    def publication(self) -> dict[str, Any]:
+        """What `publish` said of the result; empty where it was not published."""
+        return self.provenance.get("publication", {})
+
     def reinterpret(self, prior: Any, **options: Any) -> Any:
         """This result under another prior of some parameters, by weights; refused with few draws.
 
@@ -288,7 +302,8 @@ class Result:
         raise NotImplementedError(f"{type(self).__name__} cannot be traced by JAX")
 
     def __repr__(self) -> str:
-        return str(self.health)
+        said = [f"{k:<14} {self.publication[k]}" for k in _SAID if self.publication.get(k)]
+        return "\n".join([str(self.health), *said])
 
     def _repr_html_(self) -> str:
         return self.health._repr_html_()

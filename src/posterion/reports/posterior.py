@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from posterion.bundles import metric_rows, publication_facts
 from posterion.core.citations import cite
 from posterion.core.estimate import Estimate
 from posterion.core.summary import Summary, number_texts, summarise
@@ -144,11 +145,15 @@ def posterior_sections(
 
 
 def closing_sections(result: Any, *, prefix: str = "") -> list[Section]:
-    """Settings, versions, provenance and citations of a result."""
+    """Publication, settings, versions, provenance and citations of a result."""
     sections = []
+    publication = result.publication
+    if publication:
+        sections.append(Section(f"{prefix}Publication", _publication_blocks(result)))
+    origin = {k: v for k, v in result.provenance.items() if k != "publication"}
     for name, facts in (
         ("Settings", result.settings),
-        ("Provenance", result.provenance),
+        ("Provenance", origin),
         ("Versions", result.versions),
     ):
         if facts:
@@ -157,6 +162,22 @@ def closing_sections(result: Any, *, prefix: str = "") -> list[Section]:
         said = Prose("If you use this result, please cite what it rests on:")
         sections.append(Section(f"{prefix}Citations", [said, Preformatted(cite(result))]))
     return sections
+
+
+def _publication_blocks(result: Any) -> list[Block]:
+    publication = result.publication
+    roles = {p.name: role for p in result.parameters if (role := getattr(p, "role", None))}
+    facts = publication_facts(publication)
+    facts |= {"licence": result.provenance["licence"]} if "licence" in result.provenance else {}
+    if interest := [name for name, role in roles.items() if role == "poi"]:
+        facts["of interest"] = interest
+    blocks: list[Block] = [Table.of_facts(facts)]
+    head, *rows = metric_rows(publication.get("metrics") or {})
+    if rows:
+        blocks.append(Table(head, rows, "Draws beside samples of the truth, each metric's floor."))
+    if publication.get("citation"):
+        blocks += [Prose("Please cite the analysis:"), Preformatted(publication["citation"])]
+    return blocks
 
 
 def summary_table(summary: Summary, truth: Truth | None = None, caption: str = "") -> Table:

@@ -41,7 +41,7 @@ class Constraint:
         Args:
             name: of the set.
             free: which elements are.
-            said: unit and label.
+            said: unit, label and role.
         """
         if free.all() and (self.bounds == self.bounds[0]).all():
             shape = () if self.scalar else (len(free),)

@@ -73,13 +73,16 @@ class Exchange:
 
     def traced(self, x: Array) -> Array:
         """Log of the new priors over the old ones at coordinates ``(n, dim)``; inside x64."""
+        old = log_prob_of(self.old, x)
         inside = jnp.ones(x.shape[0], bool)
         for prior in self.new:  # NumPyro's densities do not all vanish beyond their support
             lower, upper = prior.ends
             part = x[:, prior.places]
-            inside &= ((part >= lower) & (part <= upper)).all(axis=1)
-        ratio = log_prob_of(self.new, x) - log_prob_of(self.old, x)
-        return jnp.where(inside, ratio, -jnp.inf)
+            within = ((part >= lower) & (part <= upper)).all(axis=1)
+            draw = jnp.ravel(prior.distribution.sample(jax.random.key(0)))
+            x = x.at[:, prior.places].set(jnp.where(within[:, None], part, draw))
+            inside &= within
+        return jnp.where(inside, log_prob_of(self.new, x) - old, -jnp.inf)
 
     def log_ratio(self, x: Any) -> Floats:
         """The same on the host, float64 ``(n,)``."""

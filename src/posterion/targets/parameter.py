@@ -33,6 +33,7 @@ class Parameter:
             reference measure is normal of this width. Found by scouting when ``None``.
         centre: middle of that search, 0 by default.
         prior: a NumPyro distribution, which the log-density then must not contain.
+        role: whether it is of interest (``"poi"``) or a ``"nuisance"``, for readers of a file.
 
     Raises:
         ParameterError: bounds out of order or NaN, a scale that is not positive, periodicity
@@ -49,6 +50,7 @@ class Parameter:
     scale: float | int | None = field(default=None, kw_only=True)
     centre: float | int = field(default=0.0, kw_only=True)
     prior: Any = field(default=None, kw_only=True)
+    role: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self):
         where = f"parameter {self.name!r}"
@@ -77,6 +79,8 @@ class Parameter:
         if any(not isinstance(n, int) or n < 1 for n in shape):
             raise ParameterError(f"{where}: shape {self.shape} needs positive integers")
         object.__setattr__(self, "shape", shape)
+        if self.role not in (None, "poi", "nuisance"):
+            raise ParameterError(f"{where}: role is 'poi', 'nuisance' or None, got {self.role!r}")
         if self.prior is not None:
             self._check_prior(where)
 

@@ -48,7 +48,8 @@ def from_pyhf(
     The density is evaluated by JAX without pyhf, whose backend and whose setting of JAX's 64-bit
     flag stay as they are. Points where a bin expects less than nothing are excluded.
 
-    ``target.log_density`` knows ``poi``, the parameter of interest or None, and ``fixed``.
+    Each parameter has its ``role``, poi or nuisance; ``target.log_density`` knows ``poi``, the name
+    of the parameter of interest or None, and ``fixed``, the values of what is held fixed.
 
     Args:
         workspace: as a dict, or the path of its JSON file (also ``.xz``, ``.gz``, ``.bz2``).
@@ -107,6 +108,7 @@ def from_pyhf(
         said: dict[str, Any] = {
             "unit": (units or {}).get(key, ""),
             "label": (labels or {}).get(key),
+            "role": "poi" if key == poi else "nuisance",
         }
         constraint = Constraint(config.param_set(key))
         parameters += constraint.parameters(key, ~fixed[own], said)

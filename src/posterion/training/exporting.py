@@ -181,6 +181,7 @@ def _card(
         "versions": versions() | {name: version(name) for name in ("onnx", "onnxruntime")},
         "citations": list(result.citations),
         "licence": str(result.provenance.get("licence", "")),
+        "publication": result.publication,
     }
 
 
