@@ -38,9 +38,10 @@ from posterion.bijections import (
     closure,
 )
 from posterion.bijections.elementwise import wrap
-from posterion.bijections.support import KINDS
+from posterion.bijections.support import KINDS as SUPPORTS
 
 DIM = 3
+KINDS = tuple(kind for kind in SUPPORTS if kind != "folded")  # which is not one to one
 MIXED = (False, True, False)
 # Kinds of coordinates, and how to perturb: every parameter moves, so that none can be forgotten.
 FIXED = (".mask", ".order")
@@ -234,10 +235,7 @@ def gap(a, b, circles):
 
 
 # The mathematics is tested, not the compiler's optimiser, which takes most of the time.
-quick_jit = partial(
-    jax.jit,
-    compiler_options={
-        "xla_backend_optimization_level": 0,
-        "xla_cpu_use_fusion_emitters": False,
-    },
-)
+_options: dict[str, int | bool] = {"xla_backend_optimization_level": 0}
+if jax.__version_info__ < (0, 11):  # later ones know no others
+    _options["xla_cpu_use_fusion_emitters"] = False
+quick_jit = partial(jax.jit, compiler_options=_options)

@@ -160,6 +160,19 @@ def test_circle_is_half_open_and_turns(x64):
         np.testing.assert_allclose(np.cos(again), np.cos(u), atol=1e-5)
 
 
+def test_what_is_folded_is_reflected_at_its_bounds():
+    layer = support("folded")
+    u = np.array([-1.3, -0.3, 0.3, 1.0, 1.3, 2.3])
+    inside = np.array([0.7, 0.3, 0.3, 1.0, 0.7, 0.3])
+    x, log_slope = run(layer.forward_and_log_det, u)
+    np.testing.assert_allclose(x, A + (B - A) * inside, rtol=1e-6)
+    np.testing.assert_allclose(log_slope, np.log(B - A), rtol=1e-6)
+    back, _ = run(layer.inverse_and_log_det, x)
+    np.testing.assert_allclose(back, inside, atol=1e-6)
+    lower, upper = layer.ends()
+    assert (float(lower[0]), float(upper[0])) == (A, B)
+
+
 def test_kinds_must_be_known_and_as_many_as_coordinates():
     with pytest.raises(ShapeError, match="unknown kinds of support"):
         support("half")

@@ -7,7 +7,7 @@ a logarithmic scale; the uniform circle stays uniform.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import equinox as eqx
 import jax
@@ -23,9 +23,18 @@ from posterion.core.errors import SettingError, ShapeError
 from posterion.core.registry import register
 
 Kind = Literal[
-    "real", "interval", "above", "below", "log", "circle", "sinh", "exp_above", "exp_below"
+    "real",
+    "interval",
+    "above",
+    "below",
+    "log",
+    "circle",
+    "sinh",
+    "exp_above",
+    "exp_below",
+    "folded",
 ]
-KINDS = ("real", "interval", "above", "below", "log", "circle", "sinh", "exp_above", "exp_below")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 _LOG_ROOT_2PI = float(0.5 * np.log(2 * np.pi))
 
 
@@ -89,7 +98,11 @@ class SupportMap(Bijection):
     sinh         ``a + sinh(b u)``                        all magnitudes, either sign
     exp_above    ``a + exp(b u)``                         all magnitudes above ``a``
     exp_below    ``a - exp(b u)``                         all magnitudes below ``a``
+    folded       ``a + (b - a) u``, reflected at bounds   (uniform stays uniform)
     ===========  =======================================  =========================
+
+    What is folded is no one-to-one map: a Markov chain walks on beyond a bound where it would have
+    been reflected. Its inverse is the ``u`` between 0 and 1.
 
     Args:
         kinds: one per coordinate.
@@ -120,8 +133,9 @@ class SupportMap(Bijection):
     def ends(self) -> tuple[Array, Array]:
         """Lower and upper bound of each coordinate; an angle has none."""
         kinds = np.array(self.kinds)
-        lower = jnp.where(np.isin(kinds, ("interval", "above", "exp_above")), self.a, -jnp.inf)
-        upper = jnp.where(kinds == "interval", self.b, jnp.inf)
+        bounded = ("interval", "folded", "above", "exp_above")
+        lower = jnp.where(np.isin(kinds, bounded), self.a, -jnp.inf)
+        upper = jnp.where(np.isin(kinds, bounded[:2]), self.b, jnp.inf)
         upper = jnp.where(np.isin(kinds, ("below", "exp_below")), self.a, upper)
         return jnp.where(kinds == "log", 0.0, lower), upper
 
@@ -214,6 +228,9 @@ def _forward(kind: str, u: Array, a: Array, b: Array) -> tuple[Array, Array]:
     elif kind in ("exp_above", "exp_below"):
         x = a + jnp.exp(b * u) if kind == "exp_above" else a - jnp.exp(b * u)
         log_slope = jnp.log(b) + b * u
+    elif kind == "folded":
+        x = a + (b - a) * (1 - jnp.abs(u - 2 * jnp.floor(u / 2) - 1))
+        log_slope = jnp.log(b - a)
     else:
         x = a + (b - a) * (wrap(u) + PI) / TURN
         x = x - lax.stop_gradient(jnp.where(x >= b, b - a, 0))
@@ -237,6 +254,8 @@ def _inverse(kind: str, x: Array, a: Array, b: Array) -> tuple[Array]:
     elif kind in ("exp_above", "exp_below"):
         distance = x - a if kind == "exp_above" else a - x
         u = jnp.log(jnp.maximum(distance, jnp.finfo(x.dtype).tiny)) / b
+    elif kind == "folded":
+        u = (x - a) / (b - a)
     else:
         u = wrap((x - a) * TURN / (b - a) - PI)
     return (u,)
