@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from posterion.sampling import profile, sample_chain
     from posterion.targets import Parameter, Target
     from posterion.training import (
+        Ensemble,
         Fit,
         Posterior,
         check_calibration,
         classify,
         compare,
         distill,
+        ensemble,
         fit,
         learn,
         load,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "Ensemble",
     "Fit",
     "Parameter",
     "Posterior",
@@ -56,6 +59,7 @@ __all__ = [
     "diagnostics",
     "distill",
     "distributions",
+    "ensemble",
     "errors",
     "fit",
     "flows",
@@ -73,6 +77,7 @@ __all__ = [
 ]
 
 _ROOM_OF = {
+    "Ensemble": "training",
     "Fit": "training",
     "Parameter": "targets",
     "Posterior": "training",
@@ -83,6 +88,7 @@ _ROOM_OF = {
     "classify": "training",
     "compare": "training",
     "distill": "training",
+    "ensemble": "training",
     "fit": "training",
     "flows": "distributions",
     "learn": "training",

@@ -12,6 +12,8 @@ from posterion.training.divergences import (
     jeffreys,
     reverse_kl,
 )
+from posterion.training.ensembles import Ensemble
+from posterion.training.ensembling import bootstrap_weights, ensemble
 from posterion.training.exporting import export_onnx
 from posterion.training.fit import fit
 from posterion.training.fitted import Fit
@@ -33,6 +35,7 @@ __all__ = [
     "POSTER",
     "Classifier",
     "Divergence",
+    "Ensemble",
     "Fit",
     "FitMethod",
     "FlowMatching",
@@ -46,12 +49,14 @@ __all__ = [
     "SamplesAndDensity",
     "WeightedSample",
     "alpha",
+    "bootstrap_weights",
     "check_calibration",
     "chi_squared",
     "classify",
     "compare",
     "compare_pair",
     "distill",
+    "ensemble",
     "export_onnx",
     "fit",
     "forward_kl",

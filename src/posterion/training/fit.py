@@ -106,7 +106,8 @@ def fit(
     mixes = commuting is not None or isinstance(core, ManifoldFlow)
     whiten = "scale" if mixes and method.whiten == "full" else method.whiten
     prepared = prepare(given, support, whiten=whiten, drop=drop, commuting=commuting, quiet=quiet)
-    fed = feed(given, prepared, batch=method.batch, validation=method.validation, seed=seed)
+    split = seed if method.split is None else method.split
+    fed = feed(given, prepared, batch=method.batch, validation=method.validation, seed=split)
     identity = {
         "fit": name,
         "parameters": [c for p in described for c in p.columns],

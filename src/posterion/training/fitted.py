@@ -45,6 +45,7 @@ from posterion.training.surfaces import project_rows
 
 _CHUNK = 16384
 _COMPARED = 10_000
+_REPEATED = 0.02
 
 
 @eqx.filter_jit
@@ -269,8 +270,8 @@ def examine(fit: Fit, fed: Any, outcome: dict[str, Any], *, seed: int) -> Fit:
     names = [column for parameter in fit.parameters for column in parameter.columns]
     weights = held["weight"].astype(np.float64)
     rng = np.random.default_rng([seed, 31])
-    if np.ptp(weights) > 0:  # as many events, each as probable as its weight
-        chosen = rng.choice(len(weights), len(weights), p=weights / weights.sum())
+    if np.ptp(weights) > 0:
+        chosen = _as_probable(weights, rng)
         held = {k: a[chosen] for k, a in held.items()}
     rows = held["context"] if fit.context else None
     near, surface = held["v"], None
@@ -300,6 +301,20 @@ def examine(fit: Fit, fed: Any, outcome: dict[str, Any], *, seed: int) -> Fit:
         **outcome,
     )
     return replace(fit, health=assess_fit(found))
+
+
+def _as_probable(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Rows, each as probable as its weight, of which at most one in fifty is a repetition.
+
+    A comparison of samples takes repeated rows for independent ones, and would be alarmed.
+    """
+    low, high = 0.0, float(weights.max())
+    for _ in range(50):
+        unit = 0.5 * (low + high)
+        repeated = np.maximum(weights - unit, 0.0).sum() > _REPEATED * weights.sum()
+        low, high = (unit, high) if repeated else (low, unit)
+    times = np.floor(weights / high + rng.uniform(size=len(weights))).astype(np.intp)
+    return np.repeat(np.arange(len(weights)), times)
 
 
 def _on_surface(

@@ -32,6 +32,7 @@ class FitMethod:
             fallen for a third of the patience, or is constant.
         patience: epochs without a lower held-out loss, after which the fit stops.
         validation: share of the rows held out.
+        split: seed that chooses them; by default that of the fit.
         clip: largest norm of a gradient.
         average: decay of the moving average of the parameters that is kept; 0 for none.
         whiten: whether the frame takes the samples' full covariance, their scales, or nothing.
@@ -43,6 +44,7 @@ class FitMethod:
     schedule: str = "cosine"
     patience: int = 20
     validation: float | int = 0.1
+    split: int | None = None
     clip: float | int = 5.0
     average: float | int = 0.0
     whiten: str = "full"
@@ -54,6 +56,8 @@ class FitMethod:
         for name in ("validation", "average"):
             if not 0 <= getattr(self, name) < 1:
                 raise SettingError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        if self.split is not None and self.split < 0:
+            raise SettingError(f"split must be a whole number of at least 0, got {self.split}")
         if not self.validation > 0:
             raise SettingError("validation must be above 0: held-out rows decide what is kept")
         for name, known in _CHOICES.items():
