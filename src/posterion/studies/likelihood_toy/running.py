@@ -154,7 +154,7 @@ def _page(
         "metrics alone accept a plain normal: ESS/N tells.",
     )
     learned = found[-1].result
-    picture = rows.profiles(found, exact, r"\mu", {"simplified likelihood": exact.t + simple})
+    picture = rows.profiles(found, exact, r"$\mu$", {"simplified likelihood": exact.t + simple})
     health: Block = Preformatted(learned.health.text(100), "health", folded=True)
     return Page(
         "An LHC-like likelihood",

@@ -56,6 +56,9 @@ def row_figures(
                     floor=metric.floor.value,
                     source=source,
                 )
+                if metric.worst is not None and metric.worst_floor is not None:
+                    worst = Figure(metric.worst, floor=metric.worst_floor.value)
+                    found[f"{key}.{name}.worst"] = worst
     return found
 
 
@@ -94,6 +97,20 @@ def judgement(rows: Sequence[Kept]) -> list[str]:
         + f" the {normal:.4f} of a plain normal"
         for row in rows[1:]
     ]
+
+
+def worst_words(rows: Sequence[Kept]) -> list[str]:
+    """Of each row that can draw, its worst coordinates beside those of truth against truth."""
+    said = []
+    for row in rows:
+        if row.comparison is not None:
+            parts = [
+                f"{m.label} {m.worst:.3g} of {m.column} (floor {m.worst_floor.value:.3g})"
+                for m in (row.comparison[name] for name in ("ks_p", "width_2"))
+                if m.worst is not None and m.worst_floor is not None
+            ]
+            said.append(f"{row.name}, worst coordinates: {', '.join(parts)}")
+    return said
 
 
 def better(rows: Sequence[Kept]) -> bool:
@@ -138,7 +155,7 @@ def profiles(
     Args:
         rows: those without a profile are left out.
         exact: of the density.
-        label: of the profiled parameter, LaTeX without dollars.
+        label: of the profiled parameter.
         others: further ones, on the grid of ``exact``.
     """
     with style():
@@ -151,7 +168,7 @@ def profiles(
                 axes.plot(exact.grid, t, marker="o", linestyle="none", label=row.name)
         for name, t in (others or {}).items():
             axes.plot(exact.grid, t, linestyle="--", label=name)
-        axes.set_xlabel(f"${label}$")
-        axes.set_ylabel(f"$t_{label}$")
+        axes.set_xlabel(label)
+        axes.set_ylabel("test statistic $t$")
         axes.legend()
     return Image.of(figure, "Test statistic", "Test statistic against the profiled parameter.")

@@ -1,0 +1,1 @@
+"""A HistFactory workspace, kept: from its JSON file to a checked bundle."""
