@@ -159,6 +159,22 @@ def export(
 
 
 @app.command()
+def contours(
+    file: File,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The HTML page to write.")],
+    samples: Annotated[
+        Path | None, typer.Option(help="A table of samples, drawn over those of FILE.")
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Write a page on which the reader picks two parameters and sees their contours."""
+    with _messages(f"interrupted; {output} was not written"):
+        writable_directory(output.parent)
+        bundles.load_object(file).contours(output, samples=samples, seed=seed)
+        typer.echo(f"wrote {output}")
+
+
+@app.command()
 def publish(
     file: File,
     output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")],

@@ -15,6 +15,7 @@ __all__ = ["PROVIDERS", "provider"]
 
 PROVIDERS = {
     "calibration_plot": "posterion.reports.calibration:calibration_plot",
+    "contours": "posterion.reports.contours:contours",
     "corner": "posterion.reports.posterior:corner",
     "export_onnx": "posterion.training.exporting:export_onnx",
     "publish": "posterion.bundles.publication:publish",

@@ -247,6 +247,13 @@ class Result:
         """Write one self-contained HTML page; options as `posterion.reports.posterior_page`."""
         provider("report")(self, path, **options)
 
+    def contours(self, path: str | Path, **options: Any) -> None:
+        """Write a page on which the reader picks two parameters and sees their contours.
+
+        Options as `posterion.reports.contours_page`: ``samples``, ``names``, ``n``, ``seed``.
+        """
+        provider("contours")(self, path, **options)
+
     def export_onnx(self, folder: str | Path) -> dict[str, Any]:
         """Write ``log_prob.onnx``, ``sample.onnx`` and ``card.json``, which need no Posterion.
 

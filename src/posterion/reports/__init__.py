@@ -6,6 +6,7 @@
 - `posterior_page`: the page of any posterior, to which a study adds its own sections
 - `calibration_plot`, `calibration_page`: ranks of the truth among the draws of its posterior
 - `comparison_page`: the page of two samples side by side
+- `contours_page`: the page on which a reader picks two parameters and sees their contours
 """
 
 from posterion.reports.blocks import (
@@ -18,6 +19,7 @@ from posterion.reports.blocks import (
 )
 from posterion.reports.calibration import calibration_page, calibration_plot
 from posterion.reports.comparison import comparison_page
+from posterion.reports.contours import contours, contours_page
 from posterion.reports.corner import corner_plot, credible_contours
 from posterion.reports.curves import (
     Sampler,
@@ -57,6 +59,8 @@ __all__ = [
     "calibration_plot",
     "closing_sections",
     "comparison_page",
+    "contours",
+    "contours_page",
     "corner_plot",
     "credible_contours",
     "effective_samples_plot",

@@ -1,6 +1,7 @@
 """What a page is made of: prose, headings, tables, pictures, preformatted text."""
 
 import base64
+import json
 import math
 import re
 import struct
@@ -14,7 +15,17 @@ from posterion.core.errors import ShapeError
 from posterion.core.estimate import Estimate
 from posterion.reports.style import DPI, png
 
-__all__ = ["Block", "Heading", "Image", "Preformatted", "Prose", "Section", "Table", "cell_text"]
+__all__ = [
+    "Block",
+    "Explorer",
+    "Heading",
+    "Image",
+    "Preformatted",
+    "Prose",
+    "Section",
+    "Table",
+    "cell_text",
+]
 
 _NOTHING = "–"
 _MINUS = "\N{MINUS SIGN}"
@@ -153,7 +164,29 @@ class Table:
         return [_is_numeric([cell_text(row[k]) for row in self.rows]) for k in range(width)]
 
 
-Block = Prose | Heading | Preformatted | Image | Table
+@dataclass(frozen=True)
+class Explorer:
+    """Contours of two columns that the reader picks; `posterion.reports.contours_page` makes it.
+
+    Args:
+        data: for the page's script.
+        fallback: what a reader without scripts sees.
+        caption: below it.
+    """
+
+    kind: ClassVar[str] = "explorer"
+    data: Mapping[str, Any]
+    fallback: Image
+    caption: str = ""
+
+    @property
+    def json(self) -> str:
+        """The data as JSON that may stand within HTML."""
+        text = json.dumps(self.data, allow_nan=False, separators=(",", ":"))
+        return text.replace("<", "\\u003c").replace("&", "\\u0026")
+
+
+Block = Prose | Heading | Preformatted | Image | Table | Explorer
 
 
 @dataclass(frozen=True)

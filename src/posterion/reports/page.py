@@ -1,12 +1,16 @@
-"""One self-contained HTML page: pictures inside, no script, nothing fetched from elsewhere.
+"""One self-contained HTML page: pictures inside, nothing fetched from elsewhere.
 
-All text is escaped: names, labels and settings come from users and from files.
+All text is escaped: names, labels and settings come from users and from files. A page runs no
+script but our own, where it has contours to explore: its hash is in the page's policy.
 """
 
+import base64
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import resources
 from typing import Literal
 
 import jinja2
@@ -36,6 +40,17 @@ class Page:
     badge: str = ""
     tone: Literal["good", "warn", "bad"] = "good"
 
+    @property
+    def script(self) -> str:
+        """What the page runs; empty where nothing in it needs that."""
+        kinds = {block.kind for section in self.sections for block in section.blocks}
+        return _script() if "explorer" in kinds else ""
+
+    @property
+    def script_hash(self) -> str:
+        """SHA-256 of the script, in base64."""
+        return base64.b64encode(hashlib.sha256(self.script.encode()).digest()).decode()
+
 
 def render_page(page: Page) -> str:
     """The page as HTML."""
@@ -49,6 +64,12 @@ def write_page(path: str | os.PathLike[str], page: Page) -> None:
         OutputError: the file could not be written; what was there before is still there.
     """
     write_text(path, render_page(page))
+
+
+@cache
+def _script() -> str:
+    folder = resources.files("posterion.reports") / "templates"
+    return (folder / "contours.js").read_text(encoding="utf-8")
 
 
 @cache
