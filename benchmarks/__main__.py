@@ -16,7 +16,17 @@ from benchmarks.tables import ROOT, machine, tell
 from posterion.core.files import write_text
 from posterion.core.versions import versions
 
-NAMES = ("neutrinos", "stress", "sabotage", "plain", "sampling", "flows", "memory", "likelihood")
+NAMES = (
+    "neutrinos",
+    "stress",
+    "sabotage",
+    "plain",
+    "sampling",
+    "flows",
+    "memory",
+    "likelihood",
+    "likelihood_pyhf",
+)
 TITLES = {
     "neutrinos": "Neutrinos",
     "stress": "Stress targets",
@@ -26,6 +36,7 @@ TITLES = {
     "flows": "Flows against their peers",
     "memory": "A fit to 4 GB on disk",
     "likelihood": "The toy likelihood",
+    "likelihood_pyhf": "HistFactory workspaces",
 }
 _HEAD = """# Results
 

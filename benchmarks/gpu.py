@@ -78,7 +78,7 @@ def section(rounds: int, seconds: float) -> str:
     tell(f"{kind}: {flops / 1e12:.1f} TFLOP/s, {bandwidth / 1e12:.2f} TB/s")
     names = available()
     peers = [name for name in names if name != OURS]
-    tables, rows, ratios = [], [], []
+    rows, ratios = [], []
     for letter, case in CASES.items():
         for batch in (case.batch, LARGE):
             tell(f"({letter}) {batch}")
@@ -95,7 +95,6 @@ def section(rounds: int, seconds: float) -> str:
                 ]
                 share = f"{ours / allowed:.1%} ({wall})"
                 rows.append([f"({letter}) {quantity}, {batch}", *cells, f"{ratio:.2f}", share])
-            tables.append([f"({letter}) {batch}", *(_first(found, n) for n in names)])
     words = "\n".join(f"- ({letter}) {case}" for letter, case in CASES.items())
     return "\n".join(
         [
@@ -108,14 +107,8 @@ def section(rounds: int, seconds: float) -> str:
             words + "\n",
             markdown(("", *names, "ratio to the best peer", "of the limit"), rows),
             f"\nGeometric mean of the ratios: {np.exp(np.nanmean(np.log(ratios))):.2f}.\n",
-            "Seconds to build and of the first call of each kind, compilation included:\n",
-            markdown(("", *names), tables),
         ]
     )
-
-
-def _first(found: dict[str, Any], name: str) -> str:
-    return f"{found[name]['first']:.1f}" if name in found else "–"
 
 
 def main() -> None:

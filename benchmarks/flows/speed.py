@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,21 +29,12 @@ def measure(case: Case, names: list[str], rounds: int, seconds: float) -> dict[s
         mixing = np.eye(case.dim) + 0.3 * rng.normal(size=(case.dim, case.dim)) / case.dim**0.5
         rows = max(ROWS, case.batch)
         np.save(file, (rng.normal(size=(rows, case.dim)) @ mixing).astype(np.float32))
-        for name in names:
-            library = Library(name, core())
-            built = library.build(case, seed=1)
-            if "missing" in built:
-                library.close()
-                continue
-            first = library.ask("first", data=str(file))
-            tell(f"{name}: first calls {first[clock]:.1f} s")
-            living[name] = library
-            found[name] = {
-                "parameters": built["parameters"],
-                "first": built[clock] + first[clock],
-                "share": 1.0,
-                **{quantity: [] for quantity in QUANTITIES},
-            }
+        with ThreadPoolExecutor(len(names) if GPU in os.environ else 1) as pool:
+            started = pool.map(lambda name: _started(name, case, str(file), clock), names)
+            for name, (library, first) in zip(names, started, strict=True):
+                if library is not None:
+                    living[name] = library
+                    found[name] = first
         for number in range(rounds):
             for quantity in QUANTITIES:
                 for name, library in living.items():
@@ -54,6 +46,20 @@ def measure(case: Case, names: list[str], rounds: int, seconds: float) -> dict[s
         for library in living.values():
             library.close()
     return found
+
+
+def _started(name: str, case: Case, file: str, clock: str) -> tuple[Library | None, dict[str, Any]]:
+    """The library's process after its first calls, if it knows the case."""
+    library = Library(name, core())
+    built = library.build(case, seed=1)
+    if "missing" in built:
+        library.close()
+        return None, {}
+    first = library.ask("first", data=file)
+    tell(f"{name}: first calls {first[clock]:.1f} s")
+    empty: dict[str, Any] = {quantity: [] for quantity in QUANTITIES}
+    seconds = built[clock] + first[clock]
+    return library, {"parameters": built["parameters"], "first": seconds, "share": 1.0, **empty}
 
 
 def compiling(case: Case) -> list[float]:
