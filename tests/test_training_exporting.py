@@ -87,6 +87,8 @@ def session(folder, name):
         (flows.maf, {"activation": "tanh"}),
         (flows.iaf, {"hidden": (8, 8, 8), "residual": True}),
         (flows.autoregressive_spline, {"activation": "silu"}),
+        (flows.coupling_spline, {"spline": "linear"}),
+        (flows.coupling_spline, {"spline": "quadratic"}),
     ],
 )
 def test_parity_with_bounds_angles_and_context(family, options, tmp_path):
@@ -182,7 +184,6 @@ def test_beyond_the_bounds_there_is_nothing(tmp_path):
         (flows.continuous(2, hidden=(4,)), "a layer of kind Continuous"),
         (flows.manifold(2, surface=1), "a distribution of kind ManifoldFlow"),
         (flows.neural_autoregressive(2, hidden=(4,)), "of kind NeuralTransformer"),
-        (flows.coupling_spline(2, spline="linear", hidden=(4,)), "of kind PiecewiseLinear"),
         (Flow(VonMises(jnp.ones(2)), flows.maf(2).bijection), "of kind VonMises"),
     ],
 )

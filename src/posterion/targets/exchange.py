@@ -119,7 +119,8 @@ class Exchange:
         """A note for each new prior of which a part lies beyond what the result covers."""
         columns, notes = columns_of(before), []
         for prior in self.new:
-            draws = np.asarray(prior.distribution.sample(jax.random.key(0), (_PROBES,)))
+            with jax.enable_x64(True):
+                draws = np.asarray(prior.distribution.sample(jax.random.key(0), (_PROBES,)))
             draws = np.broadcast_to(draws.reshape(_PROBES, -1), (_PROBES, len(prior.places)))
             inside = np.ones(_PROBES, bool)
             for place, x in zip(prior.places, draws.T, strict=True):

@@ -10,6 +10,12 @@ from typing import Any, Literal
 import numpy as np
 
 from posterion.bijections.elementwise import PI, TURN, AffineTransformer, Swapped, Transformer
+from posterion.bijections.piecewise import (
+    CircularPiecewiseLinear,
+    CircularPiecewiseQuadratic,
+    PiecewiseLinear,
+    PiecewiseQuadratic,
+)
 from posterion.bijections.splines import CircularSpline, RationalQuadraticSpline
 from posterion.core.errors import ExportError
 from posterion.training.exporting_graph import Graph, Value
@@ -27,7 +33,8 @@ def refuse(what: str, part: object) -> ExportError:
     """The error for a part that has no form in ONNX here."""
     return ExportError(
         f"{what} of kind {type(part).__name__} cannot be written as ONNX: what can are coupling "
-        "and autoregressive layers that move by affine maps or rational-quadratic splines. "
+        "and autoregressive layers that move by affine maps, rational-quadratic splines or "
+        "piecewise maps. "
         "`posterion.distill` into such a flow, or keep the .posterion file"
     )
 
@@ -61,6 +68,14 @@ def fields(part: Transformer) -> list[int]:
         return [part.bins, part.bins, part.bins + 1]
     if type(part) is CircularSpline:
         return [part.bins, part.bins, part.bins, 1]
+    if type(part) is PiecewiseLinear:
+        return [part.bins]
+    if type(part) is PiecewiseQuadratic:
+        return [part.bins, part.bins + 1]
+    if type(part) is CircularPiecewiseLinear:
+        return [part.bins, 1]
+    if type(part) is CircularPiecewiseQuadratic:
+        return [part.bins, part.bins, 1]
     raise refuse("the map of coordinates", part)
 
 
@@ -82,13 +97,22 @@ def move(
         return move(graph, part.transformer, turned, values, parameters, n)
     if isinstance(part, AffineTransformer):
         return _affine(part, method, values, *parameters)
-    spline: Callable[..., Moved] = _on_circle if isinstance(part, CircularSpline) else _on_line
+    spline = _function_of(part)
     if n == 1:
         return spline(graph, part, method, values, parameters)
     sizes = zip(parameters, fields(part), strict=True)
     flat = [graph.reshape(parameter, size, -1) for parameter, size in sizes]
     moved, log_slope = spline(graph, part, method, graph.reshape(values, 1, -1), flat)
     return graph.reshape(moved, n, -1), graph.reshape(log_slope, n, -1)
+
+
+def _function_of(part: Transformer) -> Callable[..., Moved]:
+    if isinstance(part, RationalQuadraticSpline):
+        return _on_line
+    if isinstance(part, CircularSpline):
+        return _on_circle
+    on_line = isinstance(part, PiecewiseLinear | PiecewiseQuadratic)
+    return _pieces_on_line if on_line else _pieces_on_circle
 
 
 def wrap(graph: Graph, angle: Value) -> Value:
@@ -211,3 +235,98 @@ def _spline(
 def _fraction(graph: Graph, t: Value, start: Value, size: Value) -> Value:
     fraction = ((t - start) / size)("Clip", 0.0, 1.0)
     return graph.where(t < 1.0, fraction, 1.0)
+
+
+# Piecewise maps, of one row of values ------------------------------------------------------------
+
+Pieces = tuple[Value, Value, Value | None, Value | None]  # widths, heights; at knots, beyond ends
+
+
+def _pieces_on_line(
+    graph: Graph,
+    part: PiecewiseLinear | PiecewiseQuadratic,
+    method: Method,
+    x: Value,
+    raw: list[Value],
+) -> Moved:
+    lower, upper = part.interval
+    pieces = _pieces(graph, part, raw)
+    inside = x("Clip", lower, upper)
+    t = (inside - lower) / (upper - lower)
+    y, log_slope = _piecewise(graph, part.bins, method, t, pieces)
+    tail, outer = x - inside, pieces[3]
+    if outer is None:
+        flat = graph.where(x > upper, 0.0, log_slope)
+        log_slope = graph.where(x < lower, 0.0, flat)
+    else:
+        ends = [graph.take(outer, np.array([i]), 2) for i in (0, 1)]
+        slope = graph.where(x < lower, *ends)
+        tail = tail * slope if method == "forward" else tail / slope
+    return lower + (upper - lower) * y + tail, log_slope
+
+
+def _pieces_on_circle(
+    graph: Graph,
+    part: CircularPiecewiseLinear | CircularPiecewiseQuadratic,
+    method: Method,
+    angle: Value,
+    parameters: list[Value],
+) -> Moved:
+    *raw, rotation = parameters
+    if isinstance(part, CircularPiecewiseQuadratic):
+        raw[1] = graph.concat([raw[1], graph.take(raw[1], np.array([0]), part.bins)])
+    if method == "inverse":
+        angle = angle - rotation
+    t = (wrap(graph, angle) + PI) / TURN
+    y, log_slope = _piecewise(graph, part.bins, method, t, _pieces(graph, part, raw))
+    moved = TURN * y - PI
+    return wrap(graph, moved + rotation if method == "forward" else moved), log_slope
+
+
+def _pieces(graph: Graph, part: Any, raw: list[Value]) -> Pieces:
+    k = part.bins
+    weights = (raw[0] - graph.max(raw[0]))("Exp")
+    shares = part.min_bin + weights * ((1 - k * part.min_bin) / graph.total(weights, k))
+    if len(raw) == 1:
+        return 0.0 * shares + 1 / k, shares, None, None
+    lowered = raw[1] - graph.max(raw[1])
+    slopes = lowered("Exp")
+    area = graph.total(shares * _mean_of_neighbours(graph, slopes, k), k)
+    rest = 1 - part.min_slope
+    # Not divided by the area, which may be tiny.
+    ends = graph.take(lowered, np.array([0, k]), k + 1) - area("Log")
+    slopes = part.min_slope + slopes * (rest / area)
+    heights = shares * _mean_of_neighbours(graph, slopes, k)
+    return shares, heights, slopes, part.min_slope + rest * ends("Exp")
+
+
+def _mean_of_neighbours(graph: Graph, values: Value, k: int) -> Value:
+    return graph.call("MatMul", (np.eye(k, k + 1) + np.eye(k, k + 1, k=1)) / 2, values)
+
+
+def _piecewise(graph: Graph, k: int, method: Method, t: Value, pieces: Pieces) -> Moved:
+    """``(y, log dy/dt)`` at ``t`` in [0, 1], or the inverse."""
+    forward = method == "forward"
+    widths, heights, slopes, _ = pieces
+    seen = graph.concat([widths if forward else heights, t])
+    passes = np.column_stack([-np.tri(k), np.ones(k)])
+    passes[-1] = 0
+    beyond = graph.call("MatMul", _HUGE * passes, seen)("Clip", 0.0, 1.0)
+    here = graph.affine(np.eye(k, k=-1) - np.eye(k), beyond, graph.constant(np.eye(k)[:, :1]))
+    (left, width), (bottom, height) = [
+        (graph.total(beyond * sizes, k), graph.total(here * sizes, k))
+        for sizes in (widths, heights)
+    ]
+    if slopes is None:
+        d0 = d1 = height / width
+    else:
+        first, last = (graph.take(slopes, np.arange(k) + i, k + 1) for i in (0, 1))
+        d0, d1 = graph.total(here * first, k), graph.total(here * last, k)
+    if forward:
+        u = _fraction(graph, t, left, width)
+        slope = d0 * (1.0 - u) + d1 * u
+        return bottom + width * u * (d0 + slope) / 2.0, slope("Log")
+    q = _fraction(graph, t, bottom, height)
+    slope = ((1.0 - q) * (d0 * d0) + q * (d1 * d1))("Sqrt")
+    u = q * (d0 + d1) / (d0 + slope)
+    return left + width * u, -slope("Log")
