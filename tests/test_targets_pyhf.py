@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from posterion.core.errors import MissingExtraError, WorkspaceError
+from posterion.core.errors import MissingExtraError, SettingError, WorkspaceError
+from posterion.sampling import profile
 from posterion.targets import from_pyhf
 
 pyhf = pytest.importorskip("pyhf", reason="needs pyhf [pyhf]")
@@ -226,6 +227,20 @@ def test_fixed_parameters_keep_their_values(caplog):
     must_equal(spec, target)
 
 
+def test_without_bounds_there_are_those_of_pyhf_or_none():
+    (mu,) = from_pyhf(one([MU])).parameters
+    assert (mu.lower, mu.upper) == (0.0, 10.0)
+    free = from_pyhf(bounded(-np.inf, np.inf))
+    assert (free.parameters[0].lower, free.parameters[0].upper) == (None, None)
+    assert free.unscaled.all()  # where to look is scouted
+
+
+def test_a_profile_of_what_the_model_has_not_is_an_error():
+    target = from_pyhf(one([MU], poi="mu_SIG"))
+    with pytest.raises(SettingError, match="no coordinate 'mu_SIG'; there are mu"):
+        profile(target, "mu_SIG")
+
+
 def test_by_name_is_by_coordinates():
     target = from_pyhf(several())
     x = points(truth(several())[0])[:, ~np.array(truth(several())[0].config.suggested_fixed())]
@@ -291,16 +306,38 @@ def without(key):
     return {k: v for k, v in one([MU]).items() if k != key}
 
 
+def counting(count):
+    return workspace({"SR": {"s": ([1.0], [MU])}}, {"SR": [count]})
+
+
+def bounded(*ends):
+    return one([MU], parameters=[{"name": "mu", "bounds": [list(ends)]}])
+
+
+def twice():
+    spec = one([MU])
+    spec["channels"] *= 2
+    return spec
+
+
+NARROW = LUMI | {"sigmas": [0.0]}
 BROKEN = {
     "lacks a key": (without("observations"), "observations"),
     "unknown modifier": (
         one([modifier("wavelet", "w")]),
         "modifier 'w' of the sample 's' in the channel 'SR' has the unknown type 'wavelet'",
     ),
-    "negative counts": (
-        workspace({"SR": {"s": ([1.0], [MU])}}, {"SR": [-2.0]}),
-        "'SR' observes -2",
-    ),
+    "a type that is wrong": (one([MU], data=("a", 1.0, 2.0)), "'a' is not of type 'number'"),
+    "another version": (one([MU]) | {"version": "9"}, "is of version '9'"),
+    "no channel": (one([MU]) | {"channels": []}, "should be non-empty"),
+    "two of one name": (twice(), "two channels 'SR'"),
+    "negative counts": (counting(-2.0), "'SR' observes -2"),
+    "a count that is none": (counting(np.nan), "'SR' observes nan"),
+    "no number expected": (one([MU], data=(np.nan, 1.0, 2.0)), "bin 0 .* expects nan"),
+    "one bound": (bounded(0.0), r"bounds the parameter 'mu' by \[0.0\]; give \[lower, upper\]"),
+    "bounds exchanged": (bounded(5.0, 1.0), r"bounds the parameter 'mu' by \[5.0, 1.0\]"),
+    "a bound that is none": (bounded(np.nan, 1.0), "bounds the parameter 'mu' by"),
+    "lumi of no width": (one([modifier("lumi", "lumi")], parameters=[NARROW]), "sigmas"),
     "negative yields": (one([MU], data=(10.0, -1.0, 3.0)), "bin 1 of the channel 'SR' expects -1"),
     "nothing expected": (one([MU], data=(10.0, 0.0, 3.0)), "bin 1 .* expects 0 .* observes 18"),
     "empty channel": (workspace({"SR": {}}, {"SR": [1.0]}), "channels"),

@@ -191,6 +191,25 @@ def test_a_chain_and_its_density():
     assert result.has_density
 
 
+def test_samples_of_a_target_are_matched_by_name():
+    names = [posterion.Parameter("a"), posterion.Parameter("b")]
+    target = posterion.Target(lambda t: -0.5 * (t["a"] ** 2 + (t["b"] - 9) ** 2), names)
+    rng = np.random.default_rng(2)
+    a, b = rng.normal(size=800), rng.normal(9, 1, 800)
+    result = posterion.fit(small(2), {"b": b, "a": a}, target=target, seed=0, **QUICK)
+    assert [p.name for p in result.parameters] == ["a", "b"]
+    drawn = result.sample(2000, seed=1)
+    assert abs(drawn["a"].mean()) < 0.3 and abs(drawn["b"].mean() - 9) < 0.3
+    with pytest.raises(ThetaError, match="no column 'b'; known: a, c"):
+        posterion.fit(small(2), {"a": a, "c": b}, target=target, **QUICK)
+    with pytest.raises(SampleError, match="samples have 3 columns, the parameters are a, b"):
+        posterion.fit(small(2), rng.normal(size=(800, 3)), target=target, **QUICK)
+    with pytest.raises(SettingError, match="parameters are a, b, those given b, a"):
+        posterion.fit(small(2), {"a": a, "b": b}, target=target, parameters=names[::-1], **QUICK)
+    with pytest.raises(SampleError, match="constant"):
+        posterion.fit(small(2), {"a": np.ones(800), "b": b}, target=target, **QUICK)
+
+
 def test_flow_matching_learns_what_likelihood_does():
     flow = posterion.flows.continuous(3, hidden=(16, 16), steps=8)
     result = posterion.fit(

@@ -5,6 +5,7 @@ import gzip
 import json
 import logging
 import lzma
+import math
 import warnings
 import zlib
 from collections.abc import Mapping
@@ -210,6 +211,11 @@ def _read(
             whole = pyhf.Workspace(spec)
         except pyhf.exceptions.InvalidSpecification as error:
             raise WorkspaceError(f"{where}: {_against(spec, pyhf) or error}") from error
+        except pyhf.exceptions.SchemaNotFound as error:
+            raise WorkspaceError(
+                f"{where} is of version {spec.get('version')!r}, which pyhf does not know; make it "
+                f'"1.0.0"'
+            ) from error
         if measurement is not None and measurement not in whole.measurement_names:
             raise WorkspaceError(
                 f"{where} has no measurement {measurement!r}; its measurements: "
@@ -217,6 +223,7 @@ def _read(
             )
         read = whole.get_measurement(measurement)
         _check_lengths(where, whole)
+        _check_bounds(where, read)
         _check_lumi(where, whole, read)
         try:
             model = whole.model(measurement, poi_name=None, modifier_settings=settings)
@@ -243,14 +250,28 @@ def _against(spec: Mapping[str, Any], pyhf: Any) -> str | None:
     return None
 
 
+def _check_bounds(where: str, read: Mapping[str, Any]) -> None:
+    for given in read["config"]["parameters"]:
+        for ends in given.get("bounds", ()):
+            if len(ends) != 2 or not ends[0] < ends[1]:
+                raise WorkspaceError(
+                    f"{where}: the measurement {read['name']!r} bounds the parameter "
+                    f"{given['name']!r} by {ends}; give [lower, upper], or leave the bounds out"
+                )
+
+
 def _check_lengths(where: str, whole: Any) -> None:
+    names = [channel["name"] for channel in whole["channels"]]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise WorkspaceError(f"{where} has two channels {twice[0]!r}; rename one")
     for channel in whole["channels"]:
         place = f"{where}: the channel {channel['name']!r}"
         if channel["name"] not in whole.observations:
             raise WorkspaceError(f"{place} has no observation; add it to the observations")
         counts = whole.observations[channel["name"]]
-        if min(counts) < 0:
-            raise WorkspaceError(f"{place} observes {min(counts):g}; counts are not negative")
+        wrong = [count for count in counts if not 0 <= count < math.inf]
+        if wrong:
+            raise WorkspaceError(f"{place} observes {wrong[0]:g}; counts are finite, not negative")
         for sample in channel["samples"]:
             if len(sample["data"]) != len(counts):
                 raise WorkspaceError(
@@ -274,6 +295,10 @@ def _check_lumi(where: str, whole: Any, read: Mapping[str, Any]) -> None:
         raise WorkspaceError(
             f"{where}: the measurement {read['name']!r} does not give the {', '.join(lacks)} of "
             f"the parameter 'lumi'; add them to its parameters"
+        )
+    if not all(width > 0 for width in given.get("sigmas", ())):
+        raise WorkspaceError(
+            f"{where}: the parameter 'lumi' has the sigmas {given['sigmas']}; they are positive"
         )
 
 

@@ -98,8 +98,11 @@ def fit(
     core, support, described = core_and_support(flow, given, declared=parameters is not None)
     given = Samples(given.rows, described, given.context, given.weighted, given.form, given.notes)
     warn_if_slow(core, "inverse")
-    if target is not None and list(target.names) != [p.name for p in described]:
-        raise SettingError(f"the target has the parameters {list(target.names)}, the samples not")
+    if target is not None and list(target.names) != (named := [p.name for p in described]):
+        raise SettingError(
+            f"the target's parameters are {', '.join(target.names)}, those given "
+            f"{', '.join(named)}: leave parameters= out, and columns are matched by name"
+        )
     losses = losses_of(loss, core, target, method)
     commuting = symmetry(core)
     # Full whitening would mix what a group tells apart, and raise noise to the surface's size.
