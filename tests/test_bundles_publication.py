@@ -130,3 +130,14 @@ def test_the_command(kept, found, tmp_path, capsys):
         with pytest.raises(SystemExit) as end:
             cli.main([*arguments, "--metrics", str(tmp_path / name)])
         assert end.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_roles_go_from_the_target_through_chain_and_fit_to_the_file(tmp_path):
+    target = Target(Density(), PARAMETERS, name="counting")
+    chain = posterion.sample_chain(target, draws=200, warmup=100, chains=2, seed=0, quiet=True)
+    flow = posterion.flows.maf(2, transforms=1, hidden=(4,))
+    fit = posterion.fit(flow, chain, target=target, epochs=2, batch=100, seed=0, quiet=True)
+    fit.publish(tmp_path / "a.posterion", analysis="A")
+    card = bundles.read_card(tmp_path / "a.posterion")
+    assert [p["role"] for p in card["parameters"]] == ["poi", "nuisance"]
+    assert card["publication"]["fixed"] == {"lumi": 1.0}

@@ -122,11 +122,12 @@ def _described(
                     lower=lower,
                     upper=upper,
                     periodic=bool(angle),
+                    role=p.role,
                 )
             )
         else:
             out += [
-                Parameter(name, lower=end[0], upper=end[1], periodic=bool(angle))
+                Parameter(name, lower=end[0], upper=end[1], periodic=bool(angle), role=p.role)
                 for name, end, angle in zip(p.columns, ends, circular[here], strict=True)
             ]
     return tuple(out)
