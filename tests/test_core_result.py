@@ -259,7 +259,7 @@ def test_posterior_is_the_prior_of_the_next_analysis():
 def test_every_provider_is_there():
     for verb in PROVIDERS:
         assert callable(provider(verb))
-    with pytest.raises(SettingError, match="no verb 'plot'; known: corner, export_onnx, report"):
+    with pytest.raises(SettingError, match=r"no verb 'plot'; known: .*corner, .*report"):
         provider("plot")
 
 

@@ -1,5 +1,6 @@
 """Results under another prior: the truth is the conjugate normal's."""
 
+import re
 from dataclasses import replace
 
 import jax
@@ -148,7 +149,7 @@ def test_what_is_no_prior_is_named(kept):
     with pytest.raises(errors.ParameterError, match="none of 2000 draws"):
         bounded.reinterpret({"mu": dist.Uniform(-3.0, -2.0)})
     cut = bounded.reinterpret({"mu": NEW_MU})
-    assert "50% of mu [fb] ~ Normal(loc=0, scale=1), cut to [0, inf]" in str(cut.summary())
+    assert re.search("5[01]% of the new prior of mu is beyond", str(cut.summary()))
 
 
 def test_a_density_at_hand_weighs_both_and_knows_joint_priors():

@@ -4,8 +4,8 @@ A bundle is a ZIP archive of three members, stored uncompressed in this order:
 
 - ``card.json``: what it is, for people and programs in any language (UTF-8, strict JSON): name,
   parameters with units, supports and priors, health, provenance, citations, licence, publication,
-  versions, settings, history, and under ``object`` the architecture. ``card-1.schema.json`` beside this page
-  is its schema. Numbers that JSON lacks are ``{"float": "nan" | "inf" | "-inf"}``.
+  versions, settings, history, and under ``object`` the architecture. ``card-1.schema.json`` beside
+  this page is its schema. Numbers that JSON lacks are ``{"float": "nan" | "inf" | "-inf"}``.
 - ``arrays.safetensors``: the numbers of the architecture, by the names that ``object`` gives them.
 - ``checksums.json``: ``sha256:...`` of each of the two.
 

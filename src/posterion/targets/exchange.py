@@ -128,7 +128,7 @@ class Exchange:
                 if not columns[place].periodic:
                     inside &= (lower is None or x >= lower) & (upper is None or x <= upper)
             if (beyond := 1 - inside.mean()) > 0.005:
-                notes.append(f"{beyond:.0%} of {prior.measure()} lies beyond the bounds")
+                notes.append(f"{beyond:.0%} of the new prior of {prior.names} is beyond the bounds")
         return tuple(notes)
 
 
