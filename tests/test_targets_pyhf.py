@@ -17,6 +17,7 @@ import pytest
 from posterion.core.errors import MissingExtraError, SettingError, WorkspaceError
 from posterion.sampling import profile
 from posterion.targets import from_pyhf
+from posterion.targets.kept import keep
 
 pyhf = pytest.importorskip("pyhf", reason="needs pyhf [pyhf]")
 
@@ -434,3 +435,28 @@ def test_published_workspaces(data_dir, name):
     inside = np.isfinite(found)
     assert inside.sum() > 10
     np.testing.assert_allclose(found[inside], expected[inside], rtol=0, atol=1e-9)
+
+
+def test_a_poisson_constraint_lives_on_after_the_density_was_evaluated():
+    """JAX takes the prior's arrays for what it met first; learning and files need them later."""
+    sample = {
+        "name": "fakes",
+        "data": [5.0, 9.0],
+        "modifiers": [
+            {"name": "mu", "type": "normfactor", "data": None},
+            {"name": "each", "type": "shapesys", "data": [1.0, 2.0]},
+        ],
+    }
+    config = {"poi": "mu", "parameters": []}
+    workspace = {
+        "channels": [{"name": "SR", "samples": [sample]}],
+        "observations": [{"name": "SR", "data": [7.0, 8.0]}],
+        "measurements": [{"name": "m", "config": config}],
+        "version": "1.0.0",
+    }
+    target = from_pyhf(workspace)
+    before = target.evaluate(np.ones((2, 3)))
+    assert len(target.kinds) == 3  # needs the moments of the priors
+    (prior,) = [p.prior for p in target.parameters if p.name == "each"]
+    assert keep(prior).family == "Gamma"  # not in words alone
+    np.testing.assert_array_equal(target.evaluate(np.ones((2, 3))), before)

@@ -1,6 +1,7 @@
 """A parameter: its name, shape, unit, label, bounds or prior."""
 
 import math
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -136,13 +137,24 @@ class Parameter:
             must_overlap(where, self.prior, self.lower, self.upper)
 
 
+def drawn(prior: Any, n: int) -> np.ndarray:
+    """Draws of a prior, ``(n, ...)``, always the same ones.
+
+    In float64, as the density: JAX keeps NumPy arrays of a prior as a compiled function met them,
+    and refuses to take them for float32 afterwards. A copy of the prior, as NumPyro keeps numbers
+    that it works out in the prior itself.
+    """
+    import jax
+
+    with jax.enable_x64(True):
+        return np.asarray(copy(prior).sample(jax.random.key(0), (n,)))
+
+
 def must_overlap(where: str, prior: Any, lower: Any, upper: Any) -> None:
     """Raises ``ParameterError`` where a prior has no mass between the bounds."""
     if lower is None and upper is None:
         return
-    import jax
-
-    draws = np.asarray(prior.sample(jax.random.key(0), (2000,)))
+    draws = drawn(prior, 2000)
     inside = np.ones(draws.shape, bool)
     if lower is not None:
         inside &= draws >= lower

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -16,7 +17,7 @@ from posterion.core.errors import ParameterError
 from posterion.core.registry import register
 from posterion.core.result import Result
 from posterion.targets.kept import KeptPrior, keep
-from posterion.targets.parameter import Parameter, describe_prior, must_overlap
+from posterion.targets.parameter import Parameter, describe_prior, drawn, must_overlap
 
 Floats = NDArray[np.float64]
 Kind = tuple[str, float | None, float | None]
@@ -99,12 +100,14 @@ class Prior:
     def middle(self) -> tuple[Floats, Floats]:
         """Centre and width, ``(k,)`` each: its moments or, where infinite, quantiles of draws."""
         prior = self.distribution
-        try:
-            centre, width = self.spread(prior.mean), self.spread(jnp.sqrt(prior.variance))
-        except NotImplementedError:
-            centre = width = np.full(len(self.places), np.nan)
+        with jax.enable_x64(True):  # see `posterion.targets.parameter.drawn`
+            try:
+                of = copy(prior)
+                centre, width = self.spread(of.mean), self.spread(jnp.sqrt(of.variance))
+            except NotImplementedError:
+                centre = width = np.full(len(self.places), np.nan)
         if not (np.isfinite(centre) & np.isfinite(width) & (width > 0)).all():
-            draws = np.asarray(prior.sample(jax.random.key(0), (4000,)))
+            draws = drawn(prior, 4000)
             low, centre, high = (self.spread(q) for q in np.quantile(draws, [0.16, 0.5, 0.84], 0))
             width = 0.5 * (high - low)
         return centre, width
