@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from posterion.reports import (
@@ -91,8 +92,9 @@ def scales(target: Target, x: Floats) -> tuple[Floats, Floats]:
     for p in target.parameters:
         own = slice(start, start := start + p.size)
         if p.prior is not None:
-            centre[own] = np.ravel(np.broadcast_to(p.prior.mean, p.shape))
-            scale[own] = np.ravel(np.broadcast_to(np.sqrt(p.prior.variance), p.shape))
+            with jax.enable_x64(True):
+                centre[own] = np.ravel(np.broadcast_to(p.prior.mean, p.shape))
+                scale[own] = np.ravel(np.broadcast_to(np.sqrt(p.prior.variance), p.shape))
     return centre, scale
 
 
@@ -119,7 +121,8 @@ def _pulls(run: Run, learned: Any, held: Chain) -> Image:
     names = [name for name, constrained in zip(target.columns, kept, strict=True) if constrained]
     place = np.arange(len(names))
     with style():
-        figure = new_figure(6.5, 0.6 + 0.16 * max(4, len(names)))
+        figure = new_figure(6.5, 1.0 + 0.13 * max(4, len(names)))
+        figure.set_layout_engine("constrained")
         axes = figure.subplots()
         axes.axvspan(-1, 1, color="0.92", linewidth=0)
         for shift, draws, label in ((0.15, flow, "flow"), (-0.15, x, "held-out draws")):
@@ -135,7 +138,7 @@ def _pulls(run: Run, learned: Any, held: Chain) -> Image:
             )
         axes.set_yticks(place, names, fontsize=5)
         axes.set_ylim(len(names) - 0.4, -0.6)
-        axes.set_xlabel("pull: (value - mean of the constraint) / its standard deviation")
-        axes.legend(fontsize=6, loc="upper right")
+        axes.set_xlabel("(value - mean of the constraint) / its standard deviation", fontsize=8)
+        axes.legend(fontsize=7, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     words = "Mean and standard deviation after the data; the band is the constraint alone."
     return Image.of(figure, "Pulls of the constrained parameters", words)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from posterion.training.checking import check_posterior
 __all__ = ["check_result", "run_study"]
 
 STUDY_NAME = "likelihood-pyhf"
+_FAR = 9.0
 OWN = "generated"
 """What the identity calls our own workspace."""
 
@@ -48,7 +50,7 @@ def run_study(settings: Settings, *, seed: int, out: Path, resume: bool) -> Outc
     began = time.perf_counter()
     target = _target(settings)
     run = Run(STUDY_NAME, target, _identity(settings, seed), seed, out, resume)
-    exact = profile(target, poi) if (poi := _poi(target)) is not None else None
+    exact = _exact(target)
     chain = chains.sampled(target, settings.train + settings.held_out, seed=seed)
     train, held = chains.split(chain, settings.train)
     held = chains.thinned(held)
@@ -98,10 +100,18 @@ def _target(settings: Settings) -> Target:
     return from_pyhf(given, patch=settings.patch, measurement=settings.measurement)
 
 
-def _poi(target: Target) -> str | None:
-    """The parameter of interest, where it is one of the target's coordinates."""
+def _exact(target: Target) -> Profile | None:
+    """Profile of the parameter of interest as far as three standard deviations; None without one.
+
+    Beyond them there are no draws from which a flow could have learned it.
+    """
     poi = getattr(target.log_density, "poi", None)
-    return poi if poi in target.columns else None
+    if poi not in target.columns:  # none, or fixed
+        return None
+    whole = profile(target, poi)
+    near = whole.t <= _FAR
+    parts = {name: getattr(whole, name)[near] for name in ("grid", "log_prob", "points")}
+    return replace(whole, **parts)
 
 
 def _identity(settings: Settings, seed: int) -> dict[str, Any]:

@@ -170,5 +170,6 @@ def profiles(
             axes.plot(exact.grid, t, linestyle="--", label=name)
         axes.set_xlabel(label)
         axes.set_ylabel("test statistic $t$")
+        axes.set_ylim(-0.05 * exact.t.max(), 1.3 * exact.t.max())
         axes.legend()
     return Image.of(figure, "Test statistic", "Test statistic against the profiled parameter.")
