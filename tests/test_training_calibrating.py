@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import posterion
@@ -94,3 +95,26 @@ def test_bad_input_is_named(amortised):
         posterion.check_calibration(
             amortised, {k: v[:5] for k, v in theta.items()}, {k: v[:5] for k, v in x.items()}
         )
+
+
+def test_the_command_line(amortised, tmp_path, capsys):
+    import json
+
+    from posterion.cli import main
+
+    theta, x = simulated(60, 7)
+    amortised.save(tmp_path / "toy.posterion")
+    columns = {**theta, **x}
+    table = {
+        f"{name}[{i}]" if array.ndim > 1 else name: column
+        for name, array in columns.items()
+        for i, column in enumerate(np.atleast_2d(array.T))
+    }
+    pd.DataFrame(table).to_parquet(tmp_path / "pairs.parquet")
+    files = [str(tmp_path / name) for name in ("toy.posterion", "pairs.parquet")]
+    with pytest.raises(SystemExit) as left:
+        main(["calibration", *files, "--draws", "50", "--out", str(tmp_path)])
+    assert left.value.code == 0
+    assert "Calibration of toy: 60 pairs, 50 draws each" in capsys.readouterr().out
+    assert json.loads((tmp_path / "calibration.json").read_text())["pairs"] == 60
+    assert "Distribution of ranks" in (tmp_path / "calibration.html").read_text()

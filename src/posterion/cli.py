@@ -264,6 +264,33 @@ def compare(
             typer.echo(f"wrote {folder / name}")
 
 
+@app.command()
+def calibration(
+    file: File,
+    pairs: Annotated[
+        Path, typer.Argument(help="A table of parameters and context.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for what is written.")] = Path("."),
+    draws: Annotated[str, typer.Option(metavar="N", help="Draws for each pair.")] = "400",
+    seed: Seed = 0,
+) -> None:
+    """Check the calibration of a conditional fit on simulated pairs that it has not seen.
+
+    Writes calibration.json and calibration.html.
+    """
+    with _messages("interrupted; nothing was written"):
+        count, folder = _count(draws, "--draws"), writable_directory(out)
+        from posterion import reports, training
+
+        result = bundles.load_object(file)
+        found = training.check_calibration(result, pairs, draws=count, seed=seed)
+        typer.echo(str(found))
+        write_json(folder / "calibration.json", found.to_json())
+        reports.write_page(folder / "calibration.html", reports.calibration_page(found))
+        for name in ("calibration.json", "calibration.html"):
+            typer.echo(f"wrote {folder / name}")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; leaves by SystemExit: 0 done, 1 failed, 2 misused, 130 interrupted.
 
