@@ -38,10 +38,9 @@ from posterion.bijections import (
     closure,
 )
 from posterion.bijections.elementwise import wrap
-from posterion.bijections.support import KINDS as SUPPORTS
+from posterion.bijections.support import KINDS
 
 DIM = 3
-KINDS = tuple(kind for kind in SUPPORTS if kind != "folded")  # which is not one to one
 MIXED = (False, True, False)
 # Kinds of coordinates, and how to perturb: every parameter moves, so that none can be forgotten.
 FIXED = (".mask", ".order")
@@ -174,7 +173,9 @@ CASES = {
     "continuous, mixed": Case(lambda: continuous(2, MIXED), MIXED, 2, identity=True),
     "support": Case(
         lambda: SupportMap(
-            KINDS, jnp.linspace(-1, 0.5, len(KINDS)), jnp.linspace(1.5, 3, len(KINDS))
+            KINDS,
+            jnp.linspace(-1, 0.5, len(KINDS)).at[KINDS.index("clipped")].set(-800),
+            jnp.linspace(1.5, 3, len(KINDS)).at[KINDS.index("clipped")].set(800),
         ),
         tuple(kind == "circle" for kind in KINDS),
     ),

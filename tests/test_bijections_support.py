@@ -8,6 +8,7 @@ from scipy import stats
 
 from bijection_cases import error, quick_jit
 from posterion.bijections import SupportMap, apply_batch
+from posterion.bijections.support import CLIPPED_WIDTHS, straightened, support_of
 from posterion.core.errors import ShapeError
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
@@ -160,17 +161,44 @@ def test_circle_is_half_open_and_turns(x64):
         np.testing.assert_allclose(np.cos(again), np.cos(u), atol=1e-5)
 
 
-def test_what_is_folded_is_reflected_at_its_bounds():
-    layer = support("folded")
-    u = np.array([-1.3, -0.3, 0.3, 1.0, 1.3, 2.3])
-    inside = np.array([0.7, 0.3, 0.3, 1.0, 0.7, 0.3])
-    x, log_slope = run(layer.forward_and_log_det, u)
-    np.testing.assert_allclose(x, A + (B - A) * inside, rtol=1e-6)
-    np.testing.assert_allclose(log_slope, np.log(B - A), rtol=1e-6)
-    back, _ = run(layer.inverse_and_log_det, x)
-    np.testing.assert_allclose(back, inside, atol=1e-6)
-    lower, upper = layer.ends()
-    assert (float(lower[0]), float(upper[0])) == (A, B)
+def test_what_is_clipped_bends_at_its_bounds_alone():
+    layer = support("clipped")
+    width = (B - A) / CLIPPED_WIDTHS
+    with jax.enable_x64(True):
+        inner = np.linspace(A + 12 * width, B - 12 * width, 9)
+        x, log_slope = run(layer.forward_and_log_det, inner)
+        np.testing.assert_allclose(x, inner, atol=1e-7)
+        np.testing.assert_allclose(log_slope, 0, atol=1e-5)
+        outer = np.array([A - 30 * width, A - width, A, B, B + width, B + 30 * width])
+        x, log_slope = run(layer.forward_and_log_det, outer)
+        depth = np.where(outer <= A, outer - A, B - outer) / width
+        inside = width * np.log1p(np.exp(depth))
+        np.testing.assert_allclose(x, np.where(outer <= A, A + inside, B - inside), rtol=1e-12)
+        np.testing.assert_allclose(log_slope, -np.log1p(np.exp(-depth)), rtol=1e-9)
+        back, minus = run(layer.inverse_and_log_det, x)
+        np.testing.assert_allclose(back[1:-1], outer[1:-1], atol=1e-12)
+        np.testing.assert_allclose(minus[1:-1], -log_slope[1:-1], rtol=1e-9)
+        ends, _ = run(layer.inverse_and_log_det, [A, B])
+        assert np.isfinite(ends).all()
+
+
+def test_intervals_are_clipped_where_draws_are_nearly_normal():
+    rng = np.random.default_rng(0)
+    given = support_of([(-1.0, 5.0), (0.0, 1.0), (0.0, 1.0), (0.0, None)], [False] * 4)
+    x = np.stack(
+        [
+            rng.normal(0.4, 0.3, 4000),
+            rng.beta(1, 3, 4000),
+            rng.uniform(size=4000),
+            rng.exponential(size=4000),
+        ],
+        axis=1,
+    )
+    kinds = ("clipped", "interval", "interval", "above")
+    assert straightened(given, x).kinds == kinds
+    # By weights the second is normal in the middle of its interval.
+    weights = stats.norm.pdf(x[:, 1], 0.5, 0.1) / stats.beta.pdf(x[:, 1], 1, 3)
+    assert straightened(given, x, weights).kinds[1] == "clipped"
 
 
 def test_kinds_must_be_known_and_as_many_as_coordinates():

@@ -6,11 +6,7 @@ import pytest
 from scipy import stats
 
 import posterion
-from posterion.bijections.support import support_of
 from posterion.core.errors import DensityError
-from posterion.sampling.folding import fold
-from posterion.targets.frame import Frame
-from posterion.targets.target import v_and_log_det, x_and_log_det
 
 SD = np.array([1e-3, 1.0, 40.0])
 
@@ -50,7 +46,7 @@ def test_moments(found):
     np.testing.assert_allclose(found.log_density.ravel(), value, rtol=1e-9, atol=1e-9)
 
 
-def test_bounds_reflect_what_is_nearly_normal():
+def test_bounds_where_hardly_anything_is_and_where_most_is():
     """One normal cut at three standard deviations, and one that ends where it is densest."""
     middle = posterion.Parameter("middle", lower=-1.0, upper=5.0)
     edge = posterion.Parameter("edge", lower=0.0, upper=1.0)
@@ -72,30 +68,14 @@ def test_bounds_reflect_what_is_nearly_normal():
         assert share < 0.03, name
 
 
-def test_what_piles_up_at_a_bound_is_not_folded():
-    support = support_of([(-1.0, 5.0), (0.0, 1.0), (0.0, None)], [False] * 3)
-    frame = Frame.plain(support)
-    rng = np.random.default_rng(0)
-    x = np.stack(
-        [rng.normal(0.4, 0.3, 4000), rng.beta(1, 3, 4000), rng.exponential(1, 4000)], axis=1
-    )
-    window = v_and_log_det(frame, x)[0].reshape(100, 40, 3)
-    folded, again = fold(frame, window)
-    assert folded.support.kinds == ("folded", "interval", "above")
-    np.testing.assert_allclose(x_and_log_det(folded, again.reshape(-1, 3))[0], x, atol=1e-12)
-    beyond, once_more = fold(folded, again + np.eye(3)[0])  # chains that have walked on
-    assert beyond.support.kinds == folded.support.kinds
-    assert once_more[..., 0].min() >= 0 and once_more[..., 0].max() <= 1
-
-
 def test_the_same_seed_gives_the_same_bits(found):
     np.testing.assert_array_equal(chain().x, found.x)
 
 
 def test_a_budget_ends_it():
-    short = chain(max_calls=60_000)
+    short = chain(max_calls=40_000)
     assert not short.complete and short.length < 300
-    assert short.warmup_calls + short.calls + short.scouting_calls <= 61_000
+    assert short.warmup_calls + short.calls + short.scouting_calls <= 41_000
 
 
 def test_a_start_without_a_density():

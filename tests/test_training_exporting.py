@@ -148,6 +148,7 @@ def test_a_base_of_modes_takes_a_uniform_number_that_picks_one(tmp_path):
         ("exp_above", 1.0, 0.5),
         ("exp_below", 1.0, 0.5),
         ("circle", 0.0, 3.0),
+        ("clipped", -5.0, 5.0),
     ],
 )
 def test_supports_far_into_the_tails(kind, a, b):

@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 from jax.scipy.special import log_ndtr, ndtr, ndtri
 from jaxtyping import Array
+from scipy import stats
 
 from posterion.bijections.base import Bijection, across
 from posterion.bijections.elementwise import PI, TURN, wrap
@@ -32,9 +33,11 @@ Kind = Literal[
     "sinh",
     "exp_above",
     "exp_below",
-    "folded",
+    "clipped",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+CLIPPED_WIDTHS = 200
+"""Of the bend of what is clipped, between its bounds."""
 _LOG_ROOT_2PI = float(0.5 * np.log(2 * np.pi))
 
 
@@ -98,11 +101,11 @@ class SupportMap(Bijection):
     sinh         ``a + sinh(b u)``                        all magnitudes, either sign
     exp_above    ``a + exp(b u)``                         all magnitudes above ``a``
     exp_below    ``a - exp(b u)``                         all magnitudes below ``a``
-    folded       ``a + (b - a) u``, reflected at bounds   (uniform stays uniform)
+    clipped      ``u``, bent close to the bounds          normal, far from the bounds
     ===========  =======================================  =========================
 
-    What is folded is no one-to-one map: a Markov chain walks on beyond a bound where it would have
-    been reflected. Its inverse is the ``u`` between 0 and 1.
+    What is clipped bends within a few widths ``w = (b - a) / 200`` of a bound:
+    ``x = a + w log(1 + exp((u - a) / w))`` below the middle, mirrored above.
 
     Args:
         kinds: one per coordinate.
@@ -133,7 +136,7 @@ class SupportMap(Bijection):
     def ends(self) -> tuple[Array, Array]:
         """Lower and upper bound of each coordinate; an angle has none."""
         kinds = np.array(self.kinds)
-        bounded = ("interval", "folded", "above", "exp_above")
+        bounded = ("interval", "clipped", "above", "exp_above")
         lower = jnp.where(np.isin(kinds, bounded), self.a, -jnp.inf)
         upper = jnp.where(np.isin(kinds, bounded[:2]), self.b, jnp.inf)
         upper = jnp.where(np.isin(kinds, ("below", "exp_below")), self.a, upper)
@@ -169,6 +172,41 @@ class SupportMap(Bijection):
         )
         score = (score - bend) * jnp.sign(slope) * jnp.exp(-log_slope)
         return x, jnp.sum(log_slope, axis=0), lax.stop_gradient(score)
+
+
+_LEVELS = np.array([0.001, 0.02, 0.16, 0.5, 0.84, 0.98, 0.999])
+_NORMAL = stats.norm.ppf(_LEVELS)
+_EDGE, _RARE, _CLEARLY = 0.01, 0.02, 0.8
+
+
+def straightened(
+    support: SupportMap, x: np.ndarray, weights: np.ndarray | None = None
+) -> SupportMap:
+    """The support with those intervals clipped on which draws are nearer to normal in ``x``.
+
+    An interval's own map makes a density that ends at a bound smooth; where hardly anything lies
+    there, it only bends what is normal.
+
+    Args:
+        support: of the draws.
+        x: draws, ``(n, dim)``, inside.
+        weights: of the draws, ``(n,)``.
+    """
+    kinds = list(support.kinds)
+    for i in np.flatnonzero(np.array(kinds) == "interval"):
+        a, b = float(support.a[i]), float(support.b[i])
+        share = np.asarray((x[:, i] - a) / (b - a), float)
+        rare = np.average(np.minimum(share, 1 - share) < _EDGE, weights=weights) < _RARE
+        if rare and _bent(share, weights) < _CLEARLY * _bent(stats.norm.ppf(share), weights):
+            kinds[i] = "clipped"
+    return SupportMap(kinds, support.a, support.b)
+
+
+def _bent(values: np.ndarray, weights: np.ndarray | None) -> float:
+    """How far quantiles are from those of a normal of the same median and width."""
+    q = np.quantile(values, _LEVELS, weights=weights, method="inverted_cdf")
+    width = (q[4] - q[2]) / (_NORMAL[4] - _NORMAL[2])
+    return float(np.abs((q - q[3]) / width - _NORMAL).max()) if width > 0 else 0.0
 
 
 def support_of(
@@ -228,9 +266,12 @@ def _forward(kind: str, u: Array, a: Array, b: Array) -> tuple[Array, Array]:
     elif kind in ("exp_above", "exp_below"):
         x = a + jnp.exp(b * u) if kind == "exp_above" else a - jnp.exp(b * u)
         log_slope = jnp.log(b) + b * u
-    elif kind == "folded":
-        x = a + (b - a) * (1 - jnp.abs(u - 2 * jnp.floor(u / 2) - 1))
-        log_slope = jnp.log(b - a)
+    elif kind == "clipped":
+        width = (b - a) / CLIPPED_WIDTHS
+        low = u < (a + b) / 2
+        depth = jnp.where(low, u - a, b - u) / width
+        inside = width * jax.nn.softplus(depth)
+        x, log_slope = jnp.where(low, a + inside, b - inside), jax.nn.log_sigmoid(depth)
     else:
         x = a + (b - a) * (wrap(u) + PI) / TURN
         x = x - lax.stop_gradient(jnp.where(x >= b, b - a, 0))
@@ -254,8 +295,12 @@ def _inverse(kind: str, x: Array, a: Array, b: Array) -> tuple[Array]:
     elif kind in ("exp_above", "exp_below"):
         distance = x - a if kind == "exp_above" else a - x
         u = jnp.log(jnp.maximum(distance, jnp.finfo(x.dtype).tiny)) / b
-    elif kind == "folded":
-        u = (x - a) / (b - a)
+    elif kind == "clipped":
+        width = (b - a) / CLIPPED_WIDTHS
+        low = x < (a + b) / 2
+        depth = jnp.maximum(jnp.where(low, x - a, b - x) / width, jnp.finfo(x.dtype).tiny)
+        beyond = -width * jnp.log(-jnp.expm1(-depth))
+        u = jnp.where(low, x - beyond, x + beyond)
     else:
         u = wrap((x - a) * TURN / (b - a) - PI)
     return (u,)

@@ -19,8 +19,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from posterion.bijections.support import straightened
 from posterion.core.errors import DensityError
-from posterion.sampling.folding import fold
 from posterion.sampling.hamiltonian import Walk, pooled_covariance, wrap
 from posterion.targets.frame import Frame
 from posterion.targets.plain import usable_cores
@@ -169,7 +169,7 @@ def _moved(
 def _whitened_anew(frame: Frame, window: np.ndarray, v: np.ndarray) -> tuple[Frame, np.ndarray]:
     """The frame in which ``window``, (draws, chains, dim), has unit covariance, and ``v`` there."""
     at = x_and_log_det(frame, v)[0]
-    frame, window = fold(frame, window)
+    frame, window = _straightened(frame, window)
     dim = window.shape[2]
     covariance = pooled_covariance(np.swapaxes(window, 0, 1), frame, np.eye(dim))
     between = np.cov(window.mean(axis=0).T)  # of the chains' means: part of the spread
@@ -183,6 +183,17 @@ def _whitened_anew(frame: Frame, window: np.ndarray, v: np.ndarray) -> tuple[Fra
     reference = float(frame.reference) + float(np.log(np.diag(factor)).sum())
     renewed = Frame.of(location, old @ factor, frame.support, reference, frame.origins)
     return renewed, v_and_log_det(renewed, at)[0]
+
+
+def _straightened(frame: Frame, window: np.ndarray) -> tuple[Frame, np.ndarray]:
+    """The frame in which no interval bends what is normal, and ``window`` in it."""
+    x = x_and_log_det(frame, window.reshape(-1, frame.dim))[0]
+    support = straightened(frame.support, x)
+    if support.kinds == frame.support.kinds:
+        return frame, window
+    reference = float(frame.reference) - float(np.log(np.diag(frame.whitening.lower)).sum())
+    plain = Frame.of(np.zeros(frame.dim), np.eye(frame.dim), support, reference, frame.origins)
+    return plain, v_and_log_det(plain, x)[0].reshape(window.shape)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from posterion.bijections.elementwise import PI, TURN
-from posterion.bijections.support import KINDS
+from posterion.bijections.support import CLIPPED_WIDTHS, KINDS
 from posterion.targets.frame import Frame
 from posterion.training.exporting_graph import Graph, Value
 from posterion.training.exporting_maps import wrap
@@ -130,6 +130,13 @@ def _forward(graph: Graph, kind: str, u: Value, a: np.ndarray, b: np.ndarray) ->
     if kind == "circle":
         x = (wrap(graph, u) + PI) * ((b - a) / TURN) + a
         return graph.where(x >= b, x - (b - a), x)
+    if kind == "clipped":
+        width = (b - a) / CLIPPED_WIDTHS
+        low = u < (a + b) / 2
+        depth = graph.where(low, u - a, b - u) / width
+        bend = (1.0 + (-depth("Abs"))("Exp"))("Log")
+        inside = (depth("Max", graph.constant(0.0, np.float64)) + bend) * width
+        return graph.where(low, inside + a, b - inside)
     size = u("Abs")
     tail = (-0.5 * (size * size))("Exp") * _mills(graph, size)  # Phi(-|u|)
     if kind == "interval":
@@ -168,6 +175,12 @@ def _inverse(
         u = _quantile(graph, -near("Log"), near)
         u = graph.where(right < left, -u, u)
         return u, -_log_normal(u) - np.log(b - a)
+    if kind == "clipped":
+        width = (b - a) / CLIPPED_WIDTHS
+        low = x < (a + b) / 2
+        depth = (graph.where(low, x - a, b - x) / width)("Max", tiny)
+        log = _one_minus_exp(graph, depth)("Log")
+        return graph.where(low, x + log * width, x - log * width), -log
     t = ((x - a if kind == "above" else a - x) / b)("Max", tiny)
     small = _one_minus_exp(graph, t("Min", graph.constant(1.0, np.float64)))
     low = _quantile(graph, -small("Log"), small)

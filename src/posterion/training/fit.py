@@ -65,7 +65,7 @@ def fit(
         parameters: names, units, labels and bounds of the coordinates.
         target: the density that the samples are of, where it is known: for
             ``loss="samples_and_density"``, and kept with the result.
-        loss: ``"nll"``, ``"samples_and_density"`` (Jeffreys), ``"flow_matching"``,
+        loss: ``"nll"``, ``"samples_and_density"``, ``"flow_matching"``,
             ``"discflow"`` (a classifier gives weight to what the flow misses), or a
             :class:`~posterion.training.losses.Loss`. A flow on a surface learns the surface first,
             then the density on it.

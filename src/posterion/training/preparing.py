@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from posterion.bijections.support import SupportMap
+from posterion.bijections.support import SupportMap, straightened
 from posterion.core.errors import SampleError
 from posterion.core.progress import progress
 from posterion.targets.frame import Frame
@@ -131,6 +131,9 @@ def prepare(
             used += len(x)
             squares += float(np.square(weights).sum())
             if len(x):
+                if inner is None and whiten == "full":
+                    support = straightened(support, x, weights)
+                    plain = Frame.plain(support)
                 u, _ = v_and_log_det(plain, x)
                 inner = inner or _Sums(u.mean(axis=0))
                 outer = outer or _Sums(context.mean(axis=0))

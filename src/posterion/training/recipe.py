@@ -113,5 +113,5 @@ def losses_of(
         if flow.context_shape is not None:
             raise SettingError("loss='samples_and_density' is for flows without context")
         target.require_gradient("learning from samples and density")
-        return (SamplesAndDensity(target, min(method.batch, 256)),)
+        return (SamplesAndDensity(target),)
     return (NegativeLogLikelihood(),)

@@ -8,7 +8,7 @@ import numpy as np
 from jax import enable_x64
 from numpy.typing import NDArray
 
-from posterion.bijections.support import SupportMap
+from posterion.bijections.support import SupportMap, straightened
 from posterion.diagnostics.modes import Modes, find_modes
 from posterion.sampling.ensemble import scout_with_pool
 from posterion.sampling.scales import find_scales
@@ -112,6 +112,7 @@ def lay_out(
     modes = find_modes(found.u, log_density=found.value, periods=periods)
     modes, bridge_calls = _merge_bridged(target, frame, found, modes)
     support, origins = _cut(target, frame, x)
+    support = straightened(support, x)
     plain = Frame.of(np.zeros(target.dim), np.eye(target.dim), support, 0.0, origins)
     u, _ = v_and_log_det(plain, x)
     location, lower = _whitening(u, plain.circular, whiten)

@@ -53,13 +53,12 @@ def run_study(settings: Settings, *, seed: int, out: Path, resume: bool) -> Outc
     exact = _exact(target)
     chain = chains.sampled(target, settings.train + settings.held_out, seed=seed)
     train, held = chains.split(chain, settings.train)
-    held = chains.thinned(held)
     truth = by_name(target, held)
     found = [gaussian(run, train)]
     names = ["samples", "samples and density"] if settings.samples else []
     for name, density in zip(names, (False, True), strict=False):
         result, seconds = from_samples(run, name, train, density=density, epochs=settings.epochs)
-        seen = len(train.flat())
+        seen = len(train)
         known = {"seen": seen, "calls": seen if density else 0, "seconds": seconds}
         found.append(measured(run, name, result, truth, exact=exact, **known))
     learned, seconds = from_density(

@@ -56,13 +56,12 @@ def run_study(settings: Settings, *, seed: int, out: Path, resume: bool) -> Outc
     exact = profile(target, "mu", GRID)
     chain = chains.sampled(target, settings.train + settings.held_out, seed=seed)
     train, held = chains.split(chain, settings.train)
-    held = chains.thinned(held)
     truth = by_name(target, held)
     found = [gaussian(run, train)]
     for name, density in (("samples", False), ("samples and density", True)):
         result, seconds = from_samples(run, name, train, density=density, epochs=settings.epochs)
-        calls = len(train.flat()) if density else 0
-        known = {"seen": len(train.flat()), "calls": calls, "seconds": seconds}
+        calls = len(train) if density else 0
+        known = {"seen": len(train), "calls": calls, "seconds": seconds}
         found.append(measured(run, name, result, truth, exact=exact, **known))
     learned, seconds = from_density(
         run, STUDY_NAME, steps=settings.steps, particles=settings.particles

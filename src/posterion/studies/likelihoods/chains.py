@@ -3,29 +3,36 @@
 import math
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from posterion.sampling import sample_chain
 from posterion.sampling.chain import Chain
 from posterion.targets.target import Target
 
+Floats = NDArray[np.float64]
+
 CHAINS, WARMUP = 256, 400
+_EACH = 3  # positions of a chain to an independent draw, about
 
 
 def sampled(target: Target, draws: int, *, seed: int) -> Chain:
-    """At least so many draws of the exact density, by parallel chains."""
-    length = -(-draws // CHAINS)
+    """Chains of the exact density that `split` takes about so many independent draws from."""
+    length = -(-_EACH * draws // CHAINS)
     return sample_chain(
         target, draws=length, warmup=WARMUP, chains=CHAINS, sampler="parallel", seed=seed
     )
 
 
-def split(chain: Chain, train: int) -> tuple[Chain, Chain]:
-    """The chains from which flows learn, and the others, held out."""
-    first = min(chain.chains - 1, max(1, round(train / chain.length)))
-    return _chains(chain, slice(first)), _chains(chain, slice(first, None))
+def split(chain: Chain, train: int) -> tuple[Floats, Chain]:
+    """Independent draws: ``train`` of some chains ``(train, dim)``, and the others, held out."""
+    chain = thinned(chain)
+    first = min(chain.chains - 1, -(-train // chain.length))
+    return _chains(chain, slice(first)).flat()[:train], _chains(chain, slice(first, None))
 
 
 def thinned(chain: Chain) -> Chain:
-    """As many draws as the chain is worth: the floor of a comparison needs independent ones."""
+    """As many draws as the chain is worth: correlated positions tell flows and floors less."""
     step = max(1, math.ceil(chain.chains * chain.length / min(effective(chain))))
     return _chains(chain, slice(None), slice(None, None, step))
 
