@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,7 @@ import posterion
 from posterion.core.errors import (
     CheckpointError,
     MissingExtraError,
+    SampleError,
     SettingError,
     WorkspaceError,
 )
@@ -20,7 +22,7 @@ from posterion.studies.likelihood_pyhf.options import Settings
 from posterion.studies.likelihood_pyhf.page import scales
 from posterion.studies.likelihood_pyhf.running import _identity
 from posterion.studies.likelihood_pyhf.workspace import generate
-from posterion.studies.likelihoods import rows
+from posterion.studies.likelihoods import chains, rows
 from posterion.studies.likelihoods.keeping import Kept
 from posterion.studies.settings import make_settings, parse_options
 
@@ -131,6 +133,23 @@ def test_rows_say_the_worst_coordinate_and_whether_they_beat_a_normal():
     worst = figures["a_flow.width_2.worst"]
     assert worst.value == found["width_2"].worst and worst.value == pytest.approx(0.5, abs=0.1)
     assert worst.floor < 0.1 and "normal.width_2" not in figures
+
+
+def test_chains_that_are_worth_little_are_shared_or_refused():
+    x, y = posterion.Parameter("x", scale=1.0), posterion.Parameter("y", scale=1.0)
+    target = posterion.Target(lambda t: -0.5 * (t["x"] ** 2 + t["y"] ** 2), [x, y], vectorized=True)
+    chain = posterion.sample_chain(
+        target, draws=40, warmup=40, chains=64, sampler="parallel", seed=1, quiet=True
+    )
+    draws = np.random.default_rng(0).normal(size=chain.x.shape)
+    good = replace(chain, x=draws)
+    train, held = chains.split(good, 200, 400)
+    assert train.shape == (200, 2) and held.chains * held.length > 1000
+    train, held = chains.split(good, 10_000, 20_000)  # asked for more than there is
+    assert held.chains == 64 - round(64 / 3)
+    draws[0] += 100  # one chain far away: all that differs
+    with pytest.raises(SampleError, match=r"worth \d\d independent draws"):
+        chains.split(replace(chain, x=draws), 200, 400)
 
 
 @pytest.mark.slow

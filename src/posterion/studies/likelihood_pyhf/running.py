@@ -46,13 +46,14 @@ def run_study(settings: Settings, *, seed: int, out: Path, resume: bool) -> Outc
         WorkspaceError: the workspace or its patch cannot be read or used.
         MissingExtraError: pyhf is not installed.
         CheckpointError: with ``resume``, what is there is of another run.
+        SampleError: the chains of the exact density are worth too few draws to compare with.
     """
     began = time.perf_counter()
     target = _target(settings)
     run = Run(STUDY_NAME, target, _identity(settings, seed), seed, out, resume)
     exact = _exact(target)
     chain = chains.sampled(target, settings.train + settings.held_out, seed=seed)
-    train, held = chains.split(chain, settings.train)
+    train, held = chains.split(chain, settings.train, settings.held_out)
     truth = by_name(target, held)
     found = [gaussian(run, train)]
     names = ["samples", "samples and density"] if settings.samples else []

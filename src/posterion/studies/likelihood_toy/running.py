@@ -48,6 +48,7 @@ def run_study(settings: Settings, *, seed: int, out: Path, resume: bool) -> Outc
 
     Raises:
         TableError: the file of inputs is not of the form.
+        SampleError: the chains of the exact density are worth too few draws to compare with.
     """
     began = time.perf_counter()
     inputs = generate() if settings.inputs is None else read(settings.inputs)
@@ -55,7 +56,7 @@ def run_study(settings: Settings, *, seed: int, out: Path, resume: bool) -> Outc
     run = Run(STUDY_NAME, target, _identity(inputs, settings, seed), seed, out, resume)
     exact = profile(target, "mu", GRID)
     chain = chains.sampled(target, settings.train + settings.held_out, seed=seed)
-    train, held = chains.split(chain, settings.train)
+    train, held = chains.split(chain, settings.train, settings.held_out)
     truth = by_name(target, held)
     found = [gaussian(run, train)]
     for name, density in (("samples", False), ("samples and density", True)):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from posterion.core.errors import SampleError
 from posterion.sampling import sample_chain
 from posterion.sampling.chain import Chain
 from posterion.targets.target import Target
@@ -13,6 +14,7 @@ from posterion.targets.target import Target
 Floats = NDArray[np.float64]
 
 CHAINS, WARMUP = 256, 400
+_FEWEST = 500  # that a comparison takes
 _EACH = 3  # positions of a chain to an independent draw, about
 
 
@@ -24,11 +26,25 @@ def sampled(target: Target, draws: int, *, seed: int) -> Chain:
     )
 
 
-def split(chain: Chain, train: int) -> tuple[Floats, Chain]:
-    """Independent draws: ``train`` of some chains ``(train, dim)``, and the others, held out."""
-    chain = thinned(chain)
-    first = min(chain.chains - 1, -(-train // chain.length))
-    return _chains(chain, slice(first)).flat()[:train], _chains(chain, slice(first, None))
+def split(chain: Chain, train: int, held_out: int) -> tuple[Floats, Chain]:
+    """Independent draws: ``train`` of some chains ``(train, dim)``, and the others, held out.
+
+    Where the chains are worth less than was asked for, both get their share.
+
+    Raises:
+        SampleError: those held out are worth too few draws to compare with.
+    """
+    worth, chain = min(effective(chain)), thinned(chain)
+    share = round(chain.chains * train / (train + held_out))
+    first = max(1, min(chain.chains - 1, share, -(-train // chain.length)))
+    rows, held = _chains(chain, slice(first)).flat()[:train], _chains(chain, slice(first, None))
+    if held.chains * held.length < _FEWEST:
+        raise SampleError(
+            f"the chains are worth {worth:.0f} independent draws of their worst coordinate (R-hat "
+            f"{np.max(chain.r_hat):.3f}): too few to hold {_FEWEST} out and compare with; give "
+            "longer ones by train and held_out, or look for a far tail or a second mode"
+        )
+    return rows, held
 
 
 def thinned(chain: Chain) -> Chain:
