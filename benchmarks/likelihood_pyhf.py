@@ -4,6 +4,7 @@ They are ``pyhf/*.json.xz`` in the folder of ``--data``; without it the study's 
 """
 
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -27,7 +28,12 @@ def lines(name: str, seed: int, quick: bool, file: Path | None) -> tuple[list[li
     with tempfile.TemporaryDirectory() as folder:
         given = [] if file is None else ["--workspace", str(file)]
         options = [*(SMALL if quick else ()), *given, "--seed", str(seed), "--out", folder]
-        posterion("run", "likelihood-pyhf", *options)
+        try:
+            posterion("run", "likelihood-pyhf", *options)
+        except subprocess.CalledProcessError as error:
+            said = f"{name}: no figures, the study stopped with code {error.returncode}"
+            tell(said)
+            return [], said
         metrics = read_metrics(Path(folder) / "metrics.json")
     found = metrics.figures
     start = [name, str(found["parameters"].value)]
