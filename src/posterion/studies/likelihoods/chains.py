@@ -35,7 +35,7 @@ def split(chain: Chain, train: int, held_out: int) -> tuple[Floats, Chain]:
         SampleError: those held out are worth too few draws to compare with.
     """
     worth, chain = min(effective(chain)), thinned(chain)
-    share = round(chain.chains * train / (train + held_out))
+    share = -(-chain.chains * train // (train + held_out))
     first = max(1, min(chain.chains - 1, share, -(-train // chain.length)))
     rows, held = _chains(chain, slice(first)).flat()[:train], _chains(chain, slice(first, None))
     if held.chains * held.length < _FEWEST:
