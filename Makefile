@@ -8,6 +8,7 @@
 # make clean      remove what the other targets made; `make distclean` the environment too
 #
 # Another interpreter: make test PYTHON=python3.12
+# With XLA's optimiser, which the tests leave out to compile faster: XLA_FLAGS= make test
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -35,7 +36,7 @@ lint: $(DEV)
 	$(BIN)/lint-imports --no-logo
 
 test-slow: $(DEV)
-	$(BIN)/pytest -m slow
+	XLA_FLAGS= $(BIN)/pytest -m slow
 
 bench: $(DEV)
 	$(BIN)/python -m benchmarks

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,13 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
 os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(4 << 30))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ.setdefault("MPLBACKEND", "Agg")
+if os.environ["JAX_PLATFORMS"] == "cpu":
+    # The compiler's optimiser takes most of the time, for programs that run once. What XLA_FLAGS
+    # says already stays: `XLA_FLAGS= make test` compiles as a user's programs are compiled.
+    quick = "--xla_backend_optimization_level=0"
+    if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):  # XLA aborts at unknown flags
+        quick += " --xla_cpu_use_fusion_emitters=false"
+    os.environ.setdefault("XLA_FLAGS", quick)
 
 install_import_hook("posterion", "beartype.beartype")
 
