@@ -1,6 +1,6 @@
 """Flows on a graphics processor; needs JAX for it, and PyTorch for it where peers are to run.
 
-``python -m benchmarks.gpu`` prints the section: the cases of the flows' benchmark by wall time, at
+``python -m benchmarks.gpu`` prints the section, or nothing where there is none: the cases of the flows' benchmark by wall time, at
 the batch that each states and at a large one, beside what the device's arithmetic and memory would
 allow.
 """
@@ -73,15 +73,16 @@ def device() -> tuple[str, float, float]:
     return str(jax.devices()[0].device_kind), flops, bandwidth
 
 
-def section(rounds: int, seconds: float) -> str:
-    """The tables of throughput."""
+def section(letters: str, batches: list[int], rounds: int, seconds: float) -> str:
+    """The tables of throughput, of these cases, each at these batches (0: the case's own)."""
     kind, flops, bandwidth = device()
     tell(f"{kind}: {flops / 1e12:.1f} TFLOP/s, {bandwidth / 1e12:.2f} TB/s")
     names = available()
     peers = [name for name in names if name != OURS]
     rows, ratios = [], []
-    for letter, case in CASES.items():
-        for batch in (case.batch, LARGE):
+    cases = {letter: case for letter, case in CASES.items() if letter in letters}
+    for letter, case in cases.items():
+        for batch in (asked or case.batch for asked in batches):
             tell(f"({letter}) {batch}")
             found = measure(replace(case, batch=batch), names, rounds, seconds)
             for quantity in QUANTITIES:
@@ -96,7 +97,8 @@ def section(rounds: int, seconds: float) -> str:
                 ]
                 share = f"{ours / allowed:.1%} ({wall})"
                 rows.append([f"({letter}) {quantity}, {batch}", *cells, f"{ratio:.2f}", share])
-    words = "\n".join(f"- ({letter}) {case}" for letter, case in CASES.items())
+                tell(" | ".join(rows[-1]))
+    words = "\n".join(f"- ({letter}) {case}" for letter, case in cases.items())
     return "\n".join(
         [
             f"{kind}: {flops / 1e12:.1f} TFLOP/s in a float32 product of 8192 x 8192 (full "
@@ -116,15 +118,19 @@ def main() -> None:
     """Print the section."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small settings")
+    parser.add_argument("--cases", default="".join(CASES), help="letters of cases")
+    parser.add_argument(
+        "--batches", type=int, nargs="+", default=[0, LARGE], help="rows of a batch; 0: as stated"
+    )
     asked = parser.parse_args()
     import jax
 
     if jax.default_backend() != "gpu":
-        print("No GPU that JAX can use was found.")  # the section says so
+        tell("no GPU that JAX can use")
         sys.exit(0)
     os.environ[GPU] = "1"
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
-    print(section(*((1, 0.05) if asked.quick else (3, 0.3))))
+    print(section(asked.cases, asked.batches, *((1, 0.05) if asked.quick else (3, 0.3))))
 
 
 if __name__ == "__main__":

@@ -206,3 +206,20 @@ def test_kinds_must_be_known_and_as_many_as_coordinates():
         support("half")
     with pytest.raises(ShapeError, match="2 kinds, but a has"):
         SupportMap(("real", "real"), jnp.zeros(3), jnp.ones(3))
+
+
+def test_many_runs_of_kinds_are_one_map_for_each_coordinate():
+    """Few runs are cut as slices, many are gathered by kind: the values are the same."""
+    kinds = ("real", "interval") * 10
+    a, b = jnp.full(len(kinds), A), jnp.full(len(kinds), B)
+    u = jax.random.normal(jax.random.key(0), (5, len(kinds)))
+    x, log_det = apply_batch(SupportMap(kinds, a, b).forward_and_log_det, u)
+    back, minus = apply_batch(SupportMap(kinds, a, b).inverse_and_log_det, x)
+    total = np.zeros(5)
+    for i, kind in enumerate(kinds):
+        alone, part = run(support(kind).forward_and_log_det, u[:, i])
+        np.testing.assert_allclose(x[:, i], alone, atol=1e-6)
+        total += part
+    np.testing.assert_allclose(log_det, total, rtol=1e-5)
+    np.testing.assert_allclose(minus, -total, rtol=1e-4)
+    np.testing.assert_allclose(back, u, atol=1e-4)

@@ -25,10 +25,11 @@ from posterion.training import (
     chi_squared,
     forward_kl,
     jeffreys,
+    objectives,
     reverse_kl,
 )
 from posterion.training.method import make_method
-from posterion.training.objectives import PathObjective
+from posterion.training.objectives import PathObjective, widest
 
 LINE = [Parameter("x", shape=(2,), scale=1.0)]
 LOG_Z = 3.0
@@ -182,6 +183,42 @@ def test_draws_where_the_density_is_not_finite_are_counted_and_teach_nothing():
     assert record["not_finite"] == pytest.approx(beyond, rel=0.2)
     assert record["excluded"] == pytest.approx(beyond, rel=0.2)
     assert np.isfinite(np.asarray(gradient(objective, FLOW, key, row()))).all()
+
+
+def test_narrow_draws_count_by_their_values_too(monkeypatch):
+    """The part added is the gradient of Huber's mean of log p - log q where they lie."""
+    batch, key, narrow = 64, jax.random.key(2), 8
+    flow = perturbed(FLOW, 0.02, 5)
+    objective = PathObjective(CURVED, reverse_kl, batch, 0.5)
+    with jax.disable_jit():  # a compiled program would not see the constant change
+        found = gradient(objective, flow, key, row(spread=1.2))
+        monkeypatch.setattr(objectives, "FAR", np.inf)
+        found -= gradient(objective, flow, key, row(spread=1.2))
+    z = flow.base.sample_and_log_prob(key, (batch,))[0]
+    shrink = jax.random.uniform(jax.random.fold_in(key, 1), (batch,))
+    points = apply_batch(flow.bijection.forward_and_log_det, z[:narrow] * shrink[:narrow, None])[0]
+    own = apply_batch(flow.bijection.forward_and_log_det, z[batch // 2 :])[0]
+    log_w = curved({"x": own}) - apply_batch(flow.log_prob, own)
+    log_z = jax.nn.logsumexp(log_w) - jnp.log(batch // 2)
+    params, fixed = trainable(flow)
+
+    def squares(params):
+        log_q = apply_batch(eqx.combine(params, fixed).log_prob, points)
+        size = jnp.abs(curved({"x": points}) - log_q - log_z)
+        return jnp.mean(jnp.where(size < 1, 0.5 * size**2, size - 0.5))
+
+    ess = jnp.exp(2 * jax.nn.logsumexp(log_w) - jax.nn.logsumexp(2 * log_w)) / (batch // 2)
+    expected = jax.flatten_util.ravel_pytree(jax.grad(squares)(params))[0]
+    expected *= (2 * ess - 1) * 2 / 32  # of two dimensions, beside 30
+    assert np.linalg.norm(expected) > 1e-4
+    np.testing.assert_allclose(found, expected, atol=2e-3 * np.linalg.norm(expected))
+
+
+@pytest.mark.parametrize("dim", [2, 10, 95, 1000])
+def test_draws_are_widened_no_farther_than_their_own_norms_reach(dim):
+    square = widest(dim) ** 2 * dim
+    assert square == pytest.approx(dim + 3 * np.sqrt(2 * dim))
+    assert (widest(dim) > 1.4) == (dim < 20)
 
 
 def test_annealing_starts_at_the_reference_measure():

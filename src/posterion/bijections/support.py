@@ -38,6 +38,7 @@ Kind = Literal[
 KINDS: tuple[Kind, ...] = get_args(Kind)
 CLIPPED_WIDTHS = 200
 """Of the bend of what is clipped, between its bounds."""
+_RUNS = 16
 _LOG_ROOT_2PI = float(0.5 * np.log(2 * np.pi))
 
 
@@ -145,13 +146,20 @@ class SupportMap(Bijection):
     def _each(self, function: Callable, events: Array) -> tuple[Array, ...]:
         """``function(kind, values, a, b)`` of each group of coordinates of one kind."""
         kinds = np.array(self.kinds)
-        groups = [np.flatnonzero(kinds == kind) for kind in KINDS if kind in self.kinds]
+        changes = np.flatnonzero(kinds[1:] != kinds[:-1]) + 1
+        if len(changes) < _RUNS:  # slices, whose gradients are cheaper than those of gathers
+            groups = [
+                slice(run[0], run[-1] + 1) for run in np.split(np.arange(len(kinds)), changes)
+            ]
+            back = slice(None)
+        else:
+            groups = [np.flatnonzero(kinds == kind) for kind in KINDS if kind in self.kinds]
+            back = np.argsort(np.concatenate(groups))
         parts = []
         for index in groups:
             a = across(self.a[index].astype(events.dtype), events)
             b = across(self.b[index].astype(events.dtype), events)
-            parts.append(function(self.kinds[index[0]], events[index], a, b))
-        back = np.argsort(np.concatenate(groups))
+            parts.append(function(kinds[index][0], events[index], a, b))
         return tuple(jnp.concatenate(arrays)[back] for arrays in zip(*parts, strict=True))
 
     def forward_and_log_det(self, z: Array, context: Array | None = None) -> tuple[Array, Array]:

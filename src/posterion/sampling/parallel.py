@@ -20,10 +20,10 @@ from jax import lax
 from jaxtyping import Array
 
 from posterion.bijections.support import straightened
+from posterion.core.cores import usable_cores
 from posterion.core.errors import DensityError
 from posterion.sampling.hamiltonian import Walk, pooled_covariance, wrap
 from posterion.targets.frame import Frame
-from posterion.targets.plain import usable_cores
 from posterion.targets.target import Target, v_and_log_det, x_and_log_det
 
 _BUFFER = 64

@@ -2,7 +2,6 @@
 
 import itertools
 import multiprocessing
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -117,11 +116,6 @@ class Workers:
     def close(self) -> None:
         """Ends the processes."""
         self.pool.shutdown(wait=False, cancel_futures=True)
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def flatten(theta: Mapping[str, Any], names: Sequence[str], count: int) -> np.ndarray:

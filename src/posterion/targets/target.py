@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from posterion.bijections.support import SupportMap
+from posterion.core.cores import CHUNK, on_cores
 from posterion.core.errors import DensityError, GradientError, ParameterError, ThetaError
 from posterion.targets.frame import Frame
 from posterion.targets.parameter import Parameter
@@ -19,7 +20,6 @@ from posterion.targets.priors import Kind, described, gather, kinds_of, log_prob
 
 log = logging.getLogger("posterion")
 
-_CHUNK = 16384
 _NOT_TRACEABLE = (
     jax.errors.TracerArrayConversionError,
     jax.errors.TracerBoolConversionError,
@@ -262,13 +262,13 @@ class Target:
                     value = value + np.asarray(_log_prior(self, jnp.asarray(x)))
             return value
         out = np.empty(len(x))
-        with jax.enable_x64(True):
-            for start in range(0, len(x), _CHUNK):
-                piece = x[start : start + _CHUNK]
-                padded = pad_rows(piece, _CHUNK)
-                out[start : start + len(piece)] = np.asarray(_log_density(self, padded))[
-                    : len(piece)
-                ]
+
+        def chunk(_: int, start: int, stop: int) -> None:
+            with jax.enable_x64(True):
+                value = _log_density(self, pad_rows(x[start:stop], CHUNK))
+            out[start:stop] = np.asarray(value)[: stop - start]
+
+        on_cores(chunk, len(x))
         return out
 
     def _host(self, x: np.ndarray) -> np.ndarray:
@@ -353,13 +353,14 @@ def _x_of(frame: Frame, v: Array) -> Array:
 def x_of(frame: Frame, v: np.ndarray | Array) -> np.ndarray:
     """Physical coordinates of ``v`` on the host, float64."""
     x = np.empty(v.shape)
-    with jax.enable_x64(True):
-        for start in range(0, len(v), _CHUNK):
-            piece = v[start : start + _CHUNK]
-            whole = piece if isinstance(piece, jax.Array) else pad_rows(piece, _CHUNK)
-            x[start : start + len(piece)] = np.asarray(_x_of(frame, jnp.asarray(whole)))[
-                : len(piece)
-            ]
+
+    def chunk(_: int, start: int, stop: int) -> None:
+        piece = v[start:stop]
+        with jax.enable_x64(True):
+            whole = piece if isinstance(piece, jax.Array) else pad_rows(piece, CHUNK)
+            x[start:stop] = np.asarray(_x_of(frame, jnp.asarray(whole)))[: stop - start]
+
+    on_cores(chunk, len(v))
     return x
 
 
@@ -376,13 +377,14 @@ def v_and_log_det(frame: Frame, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _chunked(function, frame, array):
     array = np.asarray(array, np.float64)
     values, log_dets = np.empty_like(array), np.empty(len(array))
-    with jax.enable_x64(True):
-        for start in range(0, len(array), _CHUNK):
-            piece = array[start : start + _CHUNK]
-            value, log_det = function(frame, jnp.asarray(pad_rows(piece, _CHUNK)))
-            stop = start + len(piece)
-            values[start:stop] = np.asarray(value)[: len(piece)]
-            log_dets[start:stop] = np.asarray(log_det)[: len(piece)]
+
+    def chunk(_: int, start: int, stop: int) -> None:
+        with jax.enable_x64(True):
+            value, log_det = function(frame, jnp.asarray(pad_rows(array[start:stop], CHUNK)))
+        values[start:stop] = np.asarray(value)[: stop - start]
+        log_dets[start:stop] = np.asarray(log_det)[: stop - start]
+
+    on_cores(chunk, len(array))
     return values, log_dets
 
 

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from posterion import bundles
 from posterion.bijections.base import apply_batch
+from posterion.core.cores import CHUNK, on_cores
 from posterion.core.errors import BundleError, DensityError, SettingError
 from posterion.core.estimate import Estimate
 from posterion.core.registry import register
@@ -24,16 +25,14 @@ from posterion.distributions.flow import Flow
 from posterion.sampling.profiling import Profile, flow_density, profile
 from posterion.targets.frame import Frame
 from posterion.targets.parameter import Parameter
-from posterion.targets.target import Target, flatten_theta, unflatten_theta
-
-_CHUNK = 16384
+from posterion.targets.target import Target, flatten_theta, pad_rows, unflatten_theta
 
 
 @eqx.filter_jit
 def draw_chunk(flow: Flow, frame: Frame, seed: Array, number: Array) -> tuple[Array, ...]:
     """One chunk of draws: ``x``, ``log|det dx/dv|`` and ``log q(v)``."""
     key = jax.random.fold_in(jax.random.wrap_key_data(seed), number)
-    v, log_q = flow.sample_and_log_prob(key, (_CHUNK,))
+    v, log_q = flow.sample_and_log_prob(key, (CHUNK,))
     with jax.enable_x64(True):
         x, log_det = frame.to_x(v)
     return x, log_det, log_q
@@ -141,13 +140,14 @@ class Posterior(Result):
         """Normalised log-density of the flow at ``n`` points, in the stated units, ``(n,)``."""
         x = flatten_theta(self.parameters, theta)
         out = np.empty(len(x))
-        for start in range(0, len(x), _CHUNK):
-            piece = x[start : start + _CHUNK]
-            rows = 1 << max(0, len(piece) - 1).bit_length()
-            padded = np.concatenate([piece, np.repeat(piece[-1:], rows - len(piece), axis=0)])
+
+        def chunk(_: int, start: int, stop: int) -> None:
             with jax.enable_x64(True):
-                value = _density_chunk(self.flow, self.frame, jnp.asarray(padded))
-            out[start : start + len(piece)] = np.asarray(value)[: len(piece)]
+                padded = jnp.asarray(pad_rows(x[start:stop], CHUNK))
+                value = _density_chunk(self.flow, self.frame, padded)
+            out[start:stop] = np.asarray(value)[: stop - start]
+
+        on_cores(chunk, len(x))
         return out
 
     def importance_sample(self, n: int, *, seed: int) -> WeightedSample:
@@ -203,14 +203,16 @@ class Posterior(Result):
             raise SettingError(f"the number of draws must be positive, got {n}")
         x, log_q = np.empty((n, self.dim)), np.empty(n)
         key = jax.random.key_data(jax.random.key(seed))
-        for number, start in enumerate(range(0, n, _CHUNK)):
-            stop = min(start + _CHUNK, n)
+
+        def chunk(number: int, start: int, stop: int) -> None:
             part, log_det, log_v = draw_chunk(
                 self.flow, self.frame, key, jnp.asarray(number, jnp.int32)
             )
             rows = stop - start
             x[start:stop] = np.asarray(part)[:rows]
             log_q[start:stop] = (np.asarray(log_v, np.float64) - np.asarray(log_det))[:rows]
+
+        on_cores(chunk, n)
         return x, log_q
 
     def _sample_flat(self, key: Array, shape: tuple[int, ...] = ()) -> Array:

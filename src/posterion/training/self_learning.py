@@ -17,6 +17,7 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
+from posterion.core.cores import usable_cores
 from posterion.core.errors import CheckpointError, InterruptedLearning
 from posterion.core.estimate import Estimate
 from posterion.core.progress import Progress, progress
@@ -27,7 +28,6 @@ from posterion.distributions.bases import Normal
 from posterion.distributions.flow import Flow
 from posterion.optimisation import Checkpoint, Trained, leaves_of, restore, trainable
 from posterion.sampling.smc import Scouted
-from posterion.targets.plain import usable_cores
 from posterion.targets.target import Target, x_of
 from posterion.training.assessment import Witness, content_with, hopeless, measure, score_of
 from posterion.training.attempts import (
@@ -59,6 +59,7 @@ CITATIONS = (
     "kidger2021",
 )
 _EARLY = 3
+_MIXED = 30  # dimensions: with more, components do not cover what a normal does not
 _FOR_A_TAIL, _TAIL_SHARE = 2, 3
 _GOES_ON = ("again", "tail")
 _SAVE_EVERY = 2.0
@@ -233,7 +234,8 @@ class _Run:
         first = "start" if start is not None else self.method.base
         kinds = [first, "again"]
         if self.method.base == "auto" and self.target.has_gradient:
-            kinds = [first, "again" if ground.frame.circular.any() else "mixture", "again"]
+            whole = ground.frame.circular.any() or ground.frame.dim > _MIXED
+            kinds = [first, "again" if whole else "mixture", "again"]
         return kinds[: self.method.attempts]
 
     def _start(

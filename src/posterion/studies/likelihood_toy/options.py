@@ -15,7 +15,7 @@ class Settings:
     train: int = setting(200_000, "draws that the flows of samples see")
     held_out: int = setting(300_000, "further draws that every row is compared with")
     epochs: int = setting(60, "of each fit to samples, at most")
-    steps: int = setting(9000, "of learning from the density alone")
+    steps: int = setting(6000, "of learning from the density alone")
     particles: int | None = setting(None, "of the scouts; by default the method's")
 
     def __post_init__(self) -> None:
