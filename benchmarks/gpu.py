@@ -1,8 +1,8 @@
 """Flows on a graphics processor; needs JAX for it, and PyTorch for it where peers are to run.
 
-``python -m benchmarks.gpu`` prints the section, or nothing where there is none: the cases of the flows' benchmark by wall time, at
-the batch that each states and at a large one, beside what the device's arithmetic and memory would
-allow.
+``python -m benchmarks.gpu`` prints the section, or nothing where there is no GPU: the cases of the
+flows' benchmark by wall time, at the batch that each states and at a large one, beside what the
+device's arithmetic and memory would allow.
 """
 
 import argparse
