@@ -92,3 +92,11 @@ def _flags_stay() -> Iterator[None]:
     yield
     jax = sys.modules.get("jax")
     assert before == (jax is not None and jax.config.jax_enable_x64), "jax_enable_x64 was changed"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The pages, which take minutes, come first in either half: each of two workers begins one."""
+    pages = [item for item in items if "::test_page_runs[" in item.nodeid]
+    others = [item for item in items if "::test_page_runs[" not in item.nodeid]
+    half = len(others) // 2
+    items[:] = [*pages[::2], *others[:half], *pages[1::2], *others[half:]]
