@@ -1,10 +1,9 @@
-"""Long work on rows, a chunk on each core at a time."""
+"""Cores, and rows in chunks that fit in the cache of one."""
 
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 
-__all__ = ["CHUNK", "on_cores", "usable_cores"]
+__all__ = ["CHUNK", "chunks", "usable_cores"]
 
 CHUNK = 4096
 """Rows of a chunk: with 100 coordinates in double precision they still fit in a core's cache."""
@@ -15,15 +14,7 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def on_cores(work: Callable[[int, int, int], None], rows: int, chunk: int = CHUNK) -> None:
-    """Calls ``work(number, start, stop)`` for each chunk of the rows, from one thread a core.
-
-    The first call comes alone, as it may compile what the others use.
-    """
-    pieces = [(i, start, min(start + chunk, rows)) for i, start in enumerate(range(0, rows, chunk))]
-    for piece in pieces[:1]:
-        work(*piece)
-    if len(pieces) > 1:
-        with ThreadPoolExecutor(usable_cores()) as pool:
-            for _ in pool.map(lambda piece: work(*piece), pieces[1:]):
-                pass
+def chunks(rows: int, size: int = CHUNK) -> Iterator[tuple[int, int, int]]:
+    """Number, first row and end of each chunk of the rows."""
+    for number, start in enumerate(range(0, rows, size)):
+        yield number, start, min(start + size, rows)

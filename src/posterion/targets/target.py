@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from posterion.bijections.support import SupportMap
-from posterion.core.cores import CHUNK, on_cores
+from posterion.core.cores import CHUNK, chunks
 from posterion.core.errors import DensityError, GradientError, ParameterError, ThetaError
 from posterion.targets.frame import Frame
 from posterion.targets.parameter import Parameter
@@ -262,13 +262,10 @@ class Target:
                     value = value + np.asarray(_log_prior(self, jnp.asarray(x)))
             return value
         out = np.empty(len(x))
-
-        def chunk(_: int, start: int, stop: int) -> None:
+        for _, start, stop in chunks(len(x)):
             with jax.enable_x64(True):
                 value = _log_density(self, pad_rows(x[start:stop], CHUNK))
             out[start:stop] = np.asarray(value)[: stop - start]
-
-        on_cores(chunk, len(x))
         return out
 
     def _host(self, x: np.ndarray) -> np.ndarray:
@@ -353,14 +350,11 @@ def _x_of(frame: Frame, v: Array) -> Array:
 def x_of(frame: Frame, v: np.ndarray | Array) -> np.ndarray:
     """Physical coordinates of ``v`` on the host, float64."""
     x = np.empty(v.shape)
-
-    def chunk(_: int, start: int, stop: int) -> None:
+    for _, start, stop in chunks(len(v)):
         piece = v[start:stop]
         with jax.enable_x64(True):
             whole = piece if isinstance(piece, jax.Array) else pad_rows(piece, CHUNK)
             x[start:stop] = np.asarray(_x_of(frame, jnp.asarray(whole)))[: stop - start]
-
-    on_cores(chunk, len(v))
     return x
 
 
@@ -377,14 +371,11 @@ def v_and_log_det(frame: Frame, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _chunked(function, frame, array):
     array = np.asarray(array, np.float64)
     values, log_dets = np.empty_like(array), np.empty(len(array))
-
-    def chunk(_: int, start: int, stop: int) -> None:
+    for _, start, stop in chunks(len(array)):
         with jax.enable_x64(True):
             value, log_det = function(frame, jnp.asarray(pad_rows(array[start:stop], CHUNK)))
         values[start:stop] = np.asarray(value)[: stop - start]
         log_dets[start:stop] = np.asarray(log_det)[: stop - start]
-
-    on_cores(chunk, len(array))
     return values, log_dets
 
 

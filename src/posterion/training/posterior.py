@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from posterion import bundles
 from posterion.bijections.base import apply_batch
-from posterion.core.cores import CHUNK, on_cores
+from posterion.core.cores import CHUNK, chunks
 from posterion.core.errors import BundleError, DensityError, SettingError
 from posterion.core.estimate import Estimate
 from posterion.core.registry import register
@@ -140,14 +140,11 @@ class Posterior(Result):
         """Normalised log-density of the flow at ``n`` points, in the stated units, ``(n,)``."""
         x = flatten_theta(self.parameters, theta)
         out = np.empty(len(x))
-
-        def chunk(_: int, start: int, stop: int) -> None:
+        for _, start, stop in chunks(len(x)):
             with jax.enable_x64(True):
                 padded = jnp.asarray(pad_rows(x[start:stop], CHUNK))
                 value = _density_chunk(self.flow, self.frame, padded)
             out[start:stop] = np.asarray(value)[: stop - start]
-
-        on_cores(chunk, len(x))
         return out
 
     def importance_sample(self, n: int, *, seed: int) -> WeightedSample:
@@ -203,16 +200,13 @@ class Posterior(Result):
             raise SettingError(f"the number of draws must be positive, got {n}")
         x, log_q = np.empty((n, self.dim)), np.empty(n)
         key = jax.random.key_data(jax.random.key(seed))
-
-        def chunk(number: int, start: int, stop: int) -> None:
+        for number, start, stop in chunks(n):
             part, log_det, log_v = draw_chunk(
                 self.flow, self.frame, key, jnp.asarray(number, jnp.int32)
             )
             rows = stop - start
             x[start:stop] = np.asarray(part)[:rows]
             log_q[start:stop] = (np.asarray(log_v, np.float64) - np.asarray(log_det))[:rows]
-
-        on_cores(chunk, n)
         return x, log_q
 
     def _sample_flat(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
