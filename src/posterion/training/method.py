@@ -27,8 +27,8 @@ class Method:
         steps: of path gradients, for each attempt.
         batch: draws a step, each a density call.
         rate: learning rate, falling to zero as a cosine.
-        widened, spread: share of each batch that is drawn from a wider base, and how wide; a
-            quarter of it from a narrower one.
+        widened, spread: share of each batch that is drawn from a wider base, and how wide (less
+            than asked from 20 coordinates on); a quarter of it from a narrower one.
         anneal: share of the steps over which the target is annealed in from the reference measure.
         target_ess: stop early at this ESS/N.
         attempts: how many different starts there are, at most, until the witness is content.
