@@ -1,15 +1,14 @@
 """Hamiltonian Monte Carlo of hundreds of chains as one batch.
 
 Every chain makes the same number of leapfrog steps, a quarter turn of a standard normal, with a
-jittered step: no chain waits for another, and the density is evaluated on whole batches, one on
-each core. The coordinates are whitened anew during the warmup by the covariance of all chains, so
-that the metric costs nothing, and one step size serves all.
+jittered step: no chain waits for another, and the density is evaluated on whole batches. The
+coordinates are whitened anew during the warmup by the covariance of all chains, so that the metric
+costs nothing, and one step size serves all.
 """
 
 import math
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,7 +19,6 @@ from jax import lax
 from jaxtyping import Array
 
 from posterion.bijections.support import straightened
-from posterion.core.cores import usable_cores
 from posterion.core.errors import DensityError
 from posterion.sampling.hamiltonian import Walk, pooled_covariance, wrap
 from posterion.targets.frame import Frame
@@ -29,7 +27,6 @@ from posterion.targets.target import Target, v_and_log_det, x_and_log_det
 _BUFFER = 64
 _TURN = math.pi / 2
 _JITTER = 0.4
-_GROUP = 64  # chains that are worth a core
 _MOST_STEPS = 64
 _ACCEPTANCE = 0.75
 _WINDOWS = 4
@@ -64,7 +61,7 @@ def walk_parallel(
         starts: (chains, dim), in those coordinates; the density is finite there.
         draws: transitions kept of each chain.
         warmup: transitions before, in four windows; after each the coordinates are whitened anew.
-        seed: integer seed; the draws depend on how many cores may be used as well.
+        seed: integer seed.
         max_calls: stop after about as many density calls.
         max_seconds: stop after about as many seconds; the result then depends on the machine.
         on_wake: called with the transitions done of each chain and the calls so far.
@@ -77,46 +74,44 @@ def walk_parallel(
     """
     began = time.monotonic()
     chains, dim = starts.shape
-    shared = [n for n in range(2, usable_cores() + 1) if chains % n == 0 and chains >= n * _GROUP]
-    groups = max(shared, default=1)
-    keys = [jax.random.fold_in(jax.random.key(seed), n) for n in range(groups)]
+    key = jax.random.key(seed)
     log_step = math.log(1.0 / dim**0.25)
     calls = done = 0
     complete = True
     v, whole = np.asarray(starts, np.float64), []
     bounds = np.linspace(0, warmup, _WINDOWS + 1).astype(int)
     plans = [*np.diff(bounds), draws]
-    with ThreadPoolExecutor(groups) as pool:
+    with jax.enable_x64(True):
         for window, count in enumerate(plans):
             adapt = window < _WINDOWS
-            states = list(pool.map(partial(_begun, target, frame), np.split(v, groups)))
-            if window == 0 and not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(states)):
+            state = _begin(target, frame, jnp.asarray(v))
+            if window == 0 and not all(np.isfinite(leaf).all() for leaf in state):
                 raise DensityError(
                     f"the log-density of {target.name!r} or its gradient is not finite at a start "
                     "of the chains; start them elsewhere"
                 )
             kept, left = [], int(count)
-            tuned = [np.array([log_step, 0.0, 0.0])] * groups
+            tuned = jnp.asarray([log_step, 0.0, 0.0])
             while left > 0 and complete:
-                steps = max(1, min(_MOST_STEPS, round(_TURN / math.exp(tuned[0][0]))))
+                steps = max(1, min(_MOST_STEPS, round(_TURN / math.exp(float(tuned[0])))))
                 made = min(left, _BUFFER)
                 if max_calls is not None:
                     made = max(1, min(made, (max_calls - calls) // (steps * chains)))
-                move = partial(_moved, target, frame, adapt, done, made, steps)
-                states, tuned, records = zip(*pool.map(move, states, tuned, keys), strict=True)
-                kept.append(
-                    [np.concatenate(leaf, axis=1)[:made] for leaf in zip(*records, strict=True)]
+                numbers = [jnp.asarray(n) for n in (done, made, steps)]
+                state, tuned, records = _segment(
+                    target, frame, state, tuned, key, jnp.asarray(adapt), *numbers
                 )
+                kept.append([np.asarray(leaf)[:made] for leaf in records])
                 left, done, calls = left - made, done + made, calls + made * steps * chains
                 late = max_seconds is not None and time.monotonic() - began > max_seconds
                 spent = max_calls is not None and calls + steps * chains > max_calls
                 complete = not ((late or spent) and (left > 0 or adapt))
                 if on_wake is not None:
                     on_wake(done, calls)
-            v, whole = np.concatenate([np.asarray(state.v) for state in states]), kept
+            v, whole = np.asarray(state.v), kept
             if adapt:
                 warmup_calls = calls
-                log_step = float(np.mean(tuned, axis=0)[2]) if count else log_step
+                log_step = float(tuned[2]) if count else log_step
                 positions = [piece[0][len(piece[0]) // 2 :] for piece in kept[len(kept) // 2 :]]
                 if complete and positions:
                     frame, v = _whitened_anew(frame, np.concatenate(positions), v)
@@ -139,31 +134,6 @@ def walk_parallel(
         time.monotonic() - began,
         complete,
     )
-
-
-def _begun(target: Target, frame: Frame, v: np.ndarray) -> _State:
-    with jax.enable_x64(True):
-        return _begin(target, frame, jnp.asarray(v))
-
-
-def _moved(
-    target: Target,
-    frame: Frame,
-    adapt: bool,
-    first: int,
-    count: int,
-    steps: int,
-    state: _State,
-    tuned: np.ndarray,
-    key: Array,
-) -> tuple[_State, np.ndarray, list[np.ndarray]]:
-    """One group of chains, a segment further; in a thread of its own."""
-    with jax.enable_x64(True):
-        numbers = [jnp.asarray(n) for n in (first, count, steps)]
-        state, after, records = _segment(
-            target, frame, state, jnp.asarray(tuned), key, jnp.asarray(adapt), *numbers
-        )
-        return state, np.asarray(after), [np.asarray(leaf) for leaf in records]
 
 
 def _whitened_anew(frame: Frame, window: np.ndarray, v: np.ndarray) -> tuple[Frame, np.ndarray]:
