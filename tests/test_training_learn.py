@@ -19,9 +19,11 @@ from posterion.core.errors import (
 )
 from posterion.core.status import Status
 from posterion.targets import Parameter, Target
+from posterion.targets.frame import Frame
 from posterion.training import self_learning
+from posterion.training.method import make_method
 from posterion.training.scouting import _middle_of_longest_run
-from posterion.training.self_learning import learn
+from posterion.training.self_learning import learn, starts
 from small_learning import COVARIANCE, LOG_Z, MEAN, NORMAL, PLAIN, SMALL
 
 
@@ -414,3 +416,20 @@ def test_a_warm_start_takes_the_frame_and_the_flow(learned):
     np.testing.assert_array_equal(
         np.asarray(again.frame.whitening.lower), np.asarray(learned.frame.whitening.lower)
     )
+
+
+@pytest.mark.parametrize(
+    ("dim", "periodic", "kinds"),
+    [
+        (30, False, ["auto", "mixture", "again"]),
+        (31, False, ["auto", "again", "again"]),
+        (2, True, ["auto", "again", "again"]),
+    ],
+)
+def test_a_second_attempt_goes_on_in_many_dimensions_and_on_circles(dim, periodic, kinds):
+    bounds = {"lower": 0.0, "upper": 1.0, "periodic": True} if periodic else {"scale": 1.0}
+    parameter = Parameter("x", shape=(dim,), **bounds)
+    target = Target(lambda theta: -0.5 * jnp.sum(theta["x"] ** 2), [parameter])
+    frame = Frame.plain(target.support())
+    assert starts(make_method("default", {"attempts": 3}), target, frame, None) == kinds
+    assert starts(make_method("default", {"attempts": 1}), target, frame, None) == kinds[:1]

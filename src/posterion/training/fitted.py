@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from posterion import bundles
 from posterion.bijections.base import apply_batch
+from posterion.core.cores import chunks
 from posterion.core.errors import DensityError, SampleError, SettingError
 from posterion.core.estimate import Estimate
 from posterion.core.registry import register
@@ -234,8 +235,7 @@ class Fit(Result):
         total = n if rows is None else n * len(rows)
         x = np.empty((total, self.dim))
         key = jax.random.key_data(jax.random.key(seed))
-        for number, start in enumerate(range(0, total, _CHUNK)):
-            stop = min(start + _CHUNK, total)
+        for number, start, stop in chunks(total, _CHUNK):
             given = None
             if rows is not None:
                 index = np.minimum(np.arange(start, start + _CHUNK), total - 1) // n

@@ -17,6 +17,7 @@ from jaxtyping import Array
 
 from posterion.bijections.base import apply_batch
 from posterion.bijections.continuous import Continuous, flow_matching_errors, flow_matching_loss
+from posterion.core.cores import chunks
 from posterion.core.errors import SettingError
 from posterion.distributions.flow import Flow
 from posterion.distributions.manifold import ManifoldFlow
@@ -166,9 +167,9 @@ def row_by_row(
 ) -> np.ndarray:
     """``function(flow, v, context)`` of all rows, float64, in chunks of one shape."""
     out = []
-    for start in range(0, len(v), _CHUNK):
-        piece = v[start : start + _CHUNK]
-        rows = None if context is None else pad_rows(context[start : start + _CHUNK], _CHUNK)
+    for _, start, stop in chunks(len(v), _CHUNK):
+        piece = v[start:stop]
+        rows = None if context is None else pad_rows(context[start:stop], _CHUNK)
         given = None if rows is None else jnp.asarray(rows)
         found = function(flow, jnp.asarray(pad_rows(piece, _CHUNK)), given)
         out.append(np.asarray(found, np.float64)[: len(piece)])

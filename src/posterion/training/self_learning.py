@@ -28,6 +28,7 @@ from posterion.distributions.bases import Normal
 from posterion.distributions.flow import Flow
 from posterion.optimisation import Checkpoint, Trained, leaves_of, restore, trainable
 from posterion.sampling.smc import Scouted
+from posterion.targets.frame import Frame
 from posterion.targets.target import Target, x_of
 from posterion.training.assessment import Witness, content_with, hopeless, measure, score_of
 from posterion.training.attempts import (
@@ -119,6 +120,16 @@ def learn(
         target.close()
 
 
+def starts(method: Method, target: Target, frame: Frame, start: Posterior | None) -> list[str]:
+    """What each attempt starts from, in order."""
+    first = "start" if start is not None else method.base
+    kinds = [first, "again"]
+    if method.base == "auto" and target.has_gradient:
+        whole = frame.circular.any() or frame.dim > _MIXED
+        kinds = [first, "again" if whole else "mixture", "again"]
+    return kinds[: method.attempts]
+
+
 def _identity(target: Target, seed: int, method: Method, budget: int | None) -> dict[str, Any]:
     return {
         "target": target.name,
@@ -153,7 +164,9 @@ class _Run:
             self.record = Record(**self.note.get("record", {}))
         ground, witness = self._scout(bar, start)
         best = self._best_so_far(ground, witness, start)
-        kinds = list(self.note.get("kinds") or self._kinds(ground, start))
+        kinds = list(
+            self.note.get("kinds") or starts(self.method, self.target, ground.frame, start)
+        )
         number = int(self.note.get("attempt", 0))
         while number < len(kinds) and not self.note.get("content", False):
             if best is not None and best[2].status.ok:
@@ -228,15 +241,6 @@ class _Run:
         evidence = Estimate(found.log_evidence, found.error)
         x = x_of(frame, found.u)
         return ground, Witness(x, evidence, found.ancestors, ground.modes, frame)
-
-    def _kinds(self, ground: Ground, start: Posterior | None) -> list[str]:
-        """The starts to be tried, in order."""
-        first = "start" if start is not None else self.method.base
-        kinds = [first, "again"]
-        if self.method.base == "auto" and self.target.has_gradient:
-            whole = ground.frame.circular.any() or ground.frame.dim > _MIXED
-            kinds = [first, "again" if whole else "mixture", "again"]
-        return kinds[: self.method.attempts]
 
     def _start(
         self, number: int, kinds: list[str], ground: Ground, start: Posterior | None, best: Any
