@@ -13,7 +13,7 @@ from posterion import flows
 from posterion.bijections import apply_batch, permutations
 from posterion.core.errors import CheckpointError, InterruptedLearning, SettingError
 from posterion.distributions import NormalMixture
-from posterion.networks.mlp import MLP
+from posterion.networks.perceptron import MLP
 from posterion.training import running
 from posterion.training.discflow import DiscFlow, Ratio
 from posterion.training.losses import Batch, NegativeLogLikelihood

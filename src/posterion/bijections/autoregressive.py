@@ -15,7 +15,7 @@ from posterion.bijections.splines import MixedTransformer
 from posterion.core.errors import ShapeError
 from posterion.core.registry import register
 from posterion.networks.made import MADE
-from posterion.networks.mlp import activation_of
+from posterion.networks.perceptron import activation_of
 
 
 @register("autoregressive")

@@ -24,7 +24,7 @@ from posterion.bijections.divergence import by_columns, by_kernel, by_probes, ha
 from posterion.bijections.elementwise import wrap
 from posterion.core.errors import SettingError, ShapeError
 from posterion.core.registry import register
-from posterion.networks.mlp import MLP
+from posterion.networks.perceptron import MLP
 
 _EXACT = 16  # derivatives, one a coordinate, up to which the trace is exact by default
 _PROBES = 8

@@ -12,7 +12,7 @@ from posterion.bijections.base import Bijection, across
 from posterion.bijections.elementwise import Transformer
 from posterion.core.errors import SettingError, ShapeError
 from posterion.core.registry import register
-from posterion.networks.mlp import MLP
+from posterion.networks.perceptron import MLP
 
 
 @register("coupling")

@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array
 
 from posterion.bijections.base import across, constant
-from posterion.networks.mlp import MLP, activation_of
+from posterion.networks.perceptron import MLP, activation_of
 from posterion.networks.products import product
 
 Velocity = Callable[[Array], Array]

@@ -13,7 +13,7 @@ from posterion.bijections.base import Bijection, across
 from posterion.bijections.groups import check_signed_permutations
 from posterion.core.errors import SettingError, ShapeError
 from posterion.core.registry import register
-from posterion.networks.mlp import MLP
+from posterion.networks.perceptron import MLP
 
 
 @register("equivariant_coupling")

@@ -21,7 +21,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from posterion.core.errors import SettingError
 from posterion.core.registry import register
-from posterion.networks.mlp import activation_of, check_residual, initial_layer
+from posterion.networks.perceptron import activation_of, check_residual, initial_layer
 from posterion.networks.products import product
 
 Known = tuple[Array, ...]

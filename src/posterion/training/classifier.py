@@ -14,7 +14,7 @@ from posterion.core.estimate import Estimate
 from posterion.core.registry import register
 from posterion.diagnostics.auc import area_under_curve
 from posterion.diagnostics.weights import ess
-from posterion.networks.mlp import MLP
+from posterion.networks.perceptron import MLP
 from posterion.optimisation.epochs import train_epochs
 from posterion.targets.target import pad_rows
 

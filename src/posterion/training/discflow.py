@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from posterion.core.errors import SettingError
 from posterion.distributions.flow import Flow
-from posterion.networks.mlp import MLP
+from posterion.networks.perceptron import MLP
 from posterion.training.classifier import classify
 from posterion.training.losses import Batch, Inputs, Loss, NegativeLogLikelihood
 

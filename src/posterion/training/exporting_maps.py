@@ -40,7 +40,7 @@ def refuse(what: str, part: object) -> ExportError:
 
 
 def activate(name: str, x: Value) -> Value:
-    """The activation of that name, see `posterion.networks.mlp.ACTIVATIONS`."""
+    """The activation of that name, see `posterion.networks.perceptron.ACTIVATIONS`."""
     match name:
         case "tanh" | "relu" | "softplus" | "elu":
             return x(name.capitalize())

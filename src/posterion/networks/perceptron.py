@@ -24,6 +24,14 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 """The activations by name."""
 
 
+LEARNED: dict[str, tuple[Callable[[Array, Array], Array], float]] = {
+    "prelu": (lambda x, a: jnp.where(x > 0, x, a * x), 0.25),
+    "swish": (lambda x, a: x * jax.nn.sigmoid(a * x), 1.0),
+    "scaled_tanh": (lambda x, a: jnp.tanh(a * x), 1.0),
+}
+"""Activations with a number for each unit that is learned with the weights, and its start."""
+
+
 def activation_of(name: str) -> Callable[[Array], Array]:
     """The activation of that name.
 
@@ -74,13 +82,13 @@ class MLP(eqx.Module):
         in_size: width of the input.
         out_size: width of the output.
         hidden: widths of the hidden layers; empty for a linear map.
-        activation: name of the activation between layers.
+        activation: name of the activation between layers, of `ACTIVATIONS` or `LEARNED`.
         key: random key of the initial weights (`initial_layer`).
         zero_output: start with the last layer at zero, so that the output is zero.
         residual: hidden layers after the first add to the one before (He et al., 1512.03385).
 
     Raises:
-        SettingError: an activation that is not in `ACTIVATIONS`, a width below 1, or a residual
+        SettingError: an activation that is in neither, a width below 1, or a residual
             network of different widths.
     """
 
@@ -88,6 +96,7 @@ class MLP(eqx.Module):
     biases: tuple[Array, ...]
     activation: str = eqx.field(static=True)
     residual: bool = eqx.field(static=True, default=False)
+    shapes: tuple[Array, ...] = ()
 
     def __init__(
         self,
@@ -103,7 +112,9 @@ class MLP(eqx.Module):
         sizes = (in_size, *hidden, out_size)
         if in_size < 0 or min(sizes[1:]) < 1:
             raise SettingError(f"a network's widths must be positive, got {sizes}")
-        activation_of(activation)
+        learned = LEARNED.get(activation)
+        if learned is None:
+            activation_of(activation)
         check_residual(residual, hidden)
         layers = [
             initial_layer(jax.random.fold_in(key, i), rows, columns, small=activation in KINKED)
@@ -114,12 +125,18 @@ class MLP(eqx.Module):
         self.weights, self.biases = (tuple(part) for part in zip(*layers, strict=True))
         self.activation = activation
         self.residual = residual
+        self.shapes = () if learned is None else tuple(jnp.full(n, learned[1]) for n in hidden)
 
     def __call__(self, x: Float[Array, "in_size ..."]) -> Float[Array, "out_size ..."]:
         """The network's output at one input, or at a batch of them along a last axis."""
-        function = activation_of(self.activation)
         biases = [bias if x.ndim == 1 else bias[:, None] for bias in self.biases]
         for i, (weight, bias) in enumerate(zip(self.weights[:-1], biases[:-1], strict=True)):
-            moved = function(product(weight, x) + bias)
+            moved = self._active(i, product(weight, x) + bias)
             x = x + moved if self.residual and i else moved
         return product(self.weights[-1], x) + biases[-1]
+
+    def _active(self, layer: int, x: Array) -> Array:
+        if self.activation not in LEARNED:
+            return activation_of(self.activation)(x)
+        shape = self.shapes[layer]
+        return LEARNED[self.activation][0](x, shape if x.ndim == 1 else shape[:, None])
