@@ -77,7 +77,7 @@ def test_zero_output_starts_at_zero_and_learns():
 
 
 def test_unknown_activation_names_the_known_ones():
-    with pytest.raises(SettingError, match=r"unknown activation 'swish'.*silu"):
+    with pytest.raises(SettingError, match=r"unknown activation 'tangent'.*silu"):
         MLP(3, 2, (5,), "tangent", key=jax.random.key(0))
 
 
