@@ -1,0 +1,1 @@
+"""Emulators: Bayesian neural networks in place of an expensive theory."""
