@@ -1,0 +1,170 @@
+"""The posterior of a network: prior, likelihood and data as one density of a flat vector."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, PyTree
+
+from posterion.emulators.likelihoods import Likelihood
+from posterion.emulators.priors import WeightPrior
+from posterion.networks import on_rows
+
+CHUNK = 2048
+"""Rows whose activations are held at once."""
+
+
+class Data(NamedTuple):
+    """Rows in chunks of one size, what fills the last one with weight zero.
+
+    Attributes:
+        x: (chunks, rows, inputs).
+        y: (chunks, rows, targets).
+        weight: (chunks, rows), of each row's log-likelihood.
+    """
+
+    x: Array
+    y: Array
+    weight: Array
+
+
+def data_of(x: np.ndarray, y: np.ndarray, *, chunk: int = CHUNK) -> Data:
+    """Rows ``(n, inputs)`` and ``(n, targets)`` in chunks of about equal size, float32."""
+    n = len(x)
+    count = -(-n // min(chunk, n))
+    rows = -(-n // count)
+
+    def cut(a: np.ndarray) -> Array:
+        whole = np.zeros((count * rows, *a.shape[1:]), np.float32)
+        whole[:n] = a
+        return jnp.asarray(whole.reshape(count, rows, *a.shape[1:]))
+
+    return Data(cut(x), cut(y), cut(np.ones(n)))
+
+
+class Layout(NamedTuple):
+    """How a tree of arrays lies in a vector; hashable."""
+
+    structure: Any
+    shapes: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, tree: PyTree) -> "Layout":
+        """That of the tree."""
+        leaves, structure = jax.tree.flatten(tree)
+        return cls(structure, tuple(np.shape(leaf) for leaf in leaves))
+
+    @property
+    def size(self) -> int:
+        """Length of the vector."""
+        return sum(int(np.prod(shape)) for shape in self.shapes)
+
+    def tree(self, vector: Array) -> PyTree:
+        """The tree of a vector."""
+        leaves, start = [], 0
+        for shape in self.shapes:
+            size = int(np.prod(shape))
+            leaves.append(vector[start : start + size].reshape(shape))
+            start += size
+        return jax.tree.unflatten(self.structure, leaves)
+
+
+def flat(tree: PyTree) -> Array:
+    """The vector of a tree, see `Layout`."""
+    return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
+class Joint(eqx.Module):
+    """The density of weights, hyperparameters and noise together, given data.
+
+    Attributes:
+        still: the network without its weights.
+        prior: of the weights.
+        likelihood: of the targets.
+        layout: of the three in the vector.
+    """
+
+    still: PyTree
+    prior: WeightPrior
+    likelihood: Likelihood
+    layout: Layout = eqx.field(static=True)
+
+    @classmethod
+    def of(
+        cls, network: eqx.Module, prior: WeightPrior, likelihood: Likelihood, targets: int
+    ) -> tuple["Joint", Array]:
+        """The density, and the vector of the network as it is.
+
+        Args:
+            network: from inputs to ``likelihood.outputs(targets)`` outputs; its inexact arrays are
+                the weights.
+            prior: of them.
+            likelihood: of the targets.
+            targets: number of them.
+        """
+        weights, still = eqx.partition(network, eqx.is_inexact_array)
+        parts = (weights, prior.hyper(weights), likelihood.noise(targets))
+        return cls(still, prior, likelihood, Layout.of(parts)), flat(parts)
+
+    @property
+    def dim(self) -> int:
+        """Length of the vector."""
+        return self.layout.size
+
+    def parts(self, theta: Array) -> tuple[PyTree, PyTree, PyTree]:
+        """Weights, hyperparameters and noise of a vector ``(dim,)``."""
+        return self.layout.tree(theta)
+
+    def outputs(self, theta: Array, x: Array) -> Array:
+        """The network's outputs ``(rows, outputs)`` at rows ``(rows, inputs)``."""
+        return on_rows(eqx.combine(self.parts(theta)[0], self.still), x)
+
+    def log_prior(self, theta: Array) -> Array:
+        """Of all that the vector holds."""
+        weights, hyper, noise = self.parts(theta)
+        return self.prior.log_prob(weights, hyper) + self.likelihood.log_prior(noise)
+
+    def _of_chunk(self, theta: Array, piece: Data) -> Array:
+        found = self.likelihood.log_prob(
+            self.outputs(theta, piece.x), piece.y, self.parts(theta)[2]
+        )
+        return jnp.sum(jnp.where(piece.weight > 0, piece.weight * found, 0.0))
+
+    def log_likelihood(self, theta: Array, data: Data) -> Array:
+        """Of all rows, chunk by chunk: memory holds the activations of one chunk only.
+
+        With several chunks the gradient is summed on the way, so that nothing is computed twice;
+        second derivatives then need the rows in one chunk.
+        """
+        if data.x.shape[0] == 1:
+            return self._of_chunk(theta, jax.tree.map(lambda a: a[0], data))
+        return _summed(self._of_chunk, theta, data)
+
+    def log_prob(self, theta: Array, data: Data) -> Array:
+        """Prior and likelihood together."""
+        return self.log_prior(theta) + self.log_likelihood(theta, data)
+
+
+def _summed(function: Any, theta: Array, data: Data) -> Array:
+    @jax.custom_vjp
+    def total(theta: Array, data: Data) -> Array:
+        def add(value: Array, piece: Data) -> tuple[Array, None]:
+            return value + function(theta, piece), None
+
+        return lax.scan(add, jnp.zeros((), theta.dtype), data)[0]
+
+    def forward(theta: Array, data: Data) -> tuple[Array, Array]:
+        def add(carry: tuple[Array, Array], piece: Data) -> tuple[tuple[Array, Array], None]:
+            value, slope = jax.value_and_grad(function)(theta, piece)
+            return (carry[0] + value, carry[1] + slope), None
+
+        return lax.scan(add, (jnp.zeros((), theta.dtype), jnp.zeros_like(theta)), data)[0]
+
+    def backward(slope: Array, change: Array) -> tuple[Array, None]:
+        return change * slope, None
+
+    total.defvjp(forward, backward)
+    return total(theta, data)
