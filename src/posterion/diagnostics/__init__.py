@@ -4,6 +4,7 @@
 - `metropolis`, `autocorrelation`: the exact chain; statistics of chains
 - `divergence`, `energy`: distances to exact marginals and between samples; `modes`: lost modes
 - `calibration`, `bands`: ranks of the truth among the draws of its posterior, and their band
+- `coverage`: intervals that hold what they promise, and the conformal correction
 - `comparison`: two samples by the published metrics, each beside its floor
 - `findings`, `verdict`, `health`: from measured numbers to the report
 """
@@ -19,6 +20,13 @@ from posterion.diagnostics.bands import UniformBand, uniform_band, uniform_p_val
 from posterion.diagnostics.calibrated import Calibration
 from posterion.diagnostics.calibration import calibration_of
 from posterion.diagnostics.comparison import Comparison, Metric, compare_samples
+from posterion.diagnostics.coverage import (
+    conformal_factors,
+    coverage,
+    expected_calibration_error,
+    normal_probability,
+    rows_for_level,
+)
 from posterion.diagnostics.divergence import (
     KolmogorovSmirnov,
     jensen_shannon,
@@ -97,6 +105,8 @@ __all__ = [
     "clean_log_weights",
     "compare_modes",
     "compare_samples",
+    "conformal_factors",
+    "coverage",
     "divergences",
     "energy_distance",
     "ess",
@@ -107,6 +117,7 @@ __all__ = [
     "exact_sample_ess",
     "expected_acceptance",
     "expected_autocorrelation",
+    "expected_calibration_error",
     "find_modes",
     "fit_generalised_pareto",
     "forward_kl",
@@ -124,8 +135,10 @@ __all__ = [
     "log_evidence",
     "max_weight_share",
     "mode_fractions",
+    "normal_probability",
     "psis",
     "reverse_kl",
+    "rows_for_level",
     "split_rhat",
     "uniform_band",
     "uniform_p_value",
