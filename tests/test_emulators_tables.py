@@ -16,6 +16,7 @@ from posterion.emulators.tables import (
 from posterion.io import write_draws
 
 RNG = np.random.default_rng(2)
+FIRST = 0.6257046386504934
 TABLE = {"m": RNG.normal(3.0, 2.0, 50), "sigma": np.exp(RNG.normal(0, 4, 50))}
 
 

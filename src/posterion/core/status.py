@@ -46,6 +46,21 @@ class Status(enum.Enum):
         "The draws can be told from held-out samples, and the loss was still falling when the "
         "epochs ran out: fit longer (epochs=...).",
     )
+    calibrated = (
+        "calibrated",
+        "The chains agree on what they predict, and rows that they never saw lie within the error "
+        "bars as often as these promise: use predict() within the range that was trained on.",
+    )
+    overconfident = (
+        "overconfident",
+        "Rows that the networks never saw lie outside of the raw error bars more often than these "
+        "promise: use interval(), whose conformal correction holds, or a larger network.",
+    )
+    chains_disagree = (
+        "chains_disagree",
+        "The chains do not agree on what they predict: sample longer (warmup, thin, draws); until "
+        "then the mean is usable and the error bars are rough.",
+    )
     unwitnessed = (
         "unwitnessed",
         "The flow fits the density wherever it draws, but nothing independent has looked for modes "
@@ -99,4 +114,4 @@ class Status(enum.Enum):
     @property
     def ok(self) -> bool:
         """Whether the draws may be used as they are."""
-        return self in (Status.converged, Status.fitted)
+        return self in (Status.converged, Status.fitted, Status.calibrated)

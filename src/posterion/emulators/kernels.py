@@ -237,11 +237,11 @@ class Mclmc(Kernel):
 
     def start(self, dim: int) -> Tuning:
         """See `Kernel`."""
-        root = math.sqrt(dim)
+        step = 0.005 * math.sqrt(dim)  # small: posteriors of networks are narrow
         return Tuning(
-            jnp.asarray(0.25 * root),
+            jnp.asarray(step),
             jnp.asarray([0.0, 0.0, jnp.inf]),
-            jnp.asarray(root),
+            jnp.asarray(20 * step),
             jnp.ones(dim),
         )
 
@@ -281,8 +281,11 @@ class Mclmc(Kernel):
 
     def renew(self, tuning: Tuning, variance: Array, count: Array) -> Tuning:
         """See `Kernel`."""
+        moved = jnp.sum(variance) > 0  # a chain that stands still tells nothing
+        variance = jnp.where(moved, variance, tuning.metric)
         if not self.precondition:
-            return tuning._replace(length=jnp.sqrt(jnp.sum(variance)))
+            spread = jnp.sqrt(jnp.sum(variance))
+            return tuning._replace(length=jnp.where(moved, spread, tuning.length))
         root = jnp.sqrt(jnp.asarray(float(tuning.metric.shape[0])))
         scale = root / jnp.sqrt(jnp.sum(variance / tuning.metric))
         memory = jnp.asarray([0.0, 0.0, jnp.inf])

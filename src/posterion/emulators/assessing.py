@@ -1,0 +1,191 @@
+"""The health of an emulator: whether its chains agree and its intervals hold."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posterion.core.status import Status
+from posterion.diagnostics.autocorrelation import ess_bulk, split_rhat
+from posterion.diagnostics.coverage import (
+    conformal_factors,
+    coverage,
+    expected_calibration_error,
+    normal_probability,
+    rows_for_level,
+)
+from posterion.diagnostics.health import Check, Health
+from posterion.emulators.chains import Walked
+from posterion.emulators.emulator import Emulator
+from posterion.emulators.likelihoods import Bernoulli, Categorical
+from posterion.emulators.predicting import means_of_networks
+
+Floats = NDArray[np.float64]
+
+PROBES = 1000
+"""Points at which the chains are compared."""
+
+_SIGMAS = (1, 2, 3)
+_RHAT, _RHAT_TAIL = 1.01, 1.05
+_FEWEST = 100  # test rows that a coverage is taken from
+
+
+def assessed(
+    emulator: Emulator,
+    walked: Walked,
+    x: Floats,
+    y: Floats,
+    parts: dict[str, NDArray[np.bool_]],
+    adam_seconds: float,
+) -> Emulator:
+    """The emulator with its conformal factors and its health.
+
+    Args:
+        emulator: without them.
+        walked: its chains.
+        x: inputs of all rows.
+        y: targets of all rows.
+        parts: which rows are ``training``, ``correction`` and ``test``.
+        adam_seconds: that the warm starts took.
+    """
+    labels = isinstance(emulator.joint.likelihood, Bernoulli | Categorical)
+    probes = np.flatnonzero(parts["test"] | parts["correction"])
+    probes = (probes if len(probes) else np.arange(len(x)))[:PROBES]
+    means = means_of_networks(emulator.joint, emulator.networks, emulator.inputs.scaled(x[probes]))
+    means = means.reshape(*emulator.theta.shape[:2], len(probes), -1)
+    checks, reasons = _mixing(means, walked)
+    if not labels and parts["correction"].any():
+        pulls = _pulls(emulator, x[parts["correction"]], y[parts["correction"]])
+        levels = [normal_probability(k) for k in _SIGMAS]
+        enough = [level for level in levels if len(pulls) >= rows_for_level(level)]
+        each = [conformal_factors(column, enough) for column in pulls.T]
+        emulator = replace(emulator, factors=np.array(each).T.reshape(len(enough), -1))
+    unmeasured: tuple[str, ...] = ()
+    held = parts["test"]
+    if held.sum() < _FEWEST:
+        unmeasured = (f"coverage: {held.sum()} test rows, {_FEWEST} are needed",)
+    elif labels:
+        checks += _of_labels(emulator, x[held], y[held])
+    else:
+        found, missed = _of_intervals(emulator, x[held], y[held])
+        checks += found
+        reasons += missed
+    status = _status(walked, reasons)
+    health = Health(
+        status,
+        name=emulator.name,
+        reasons=tuple(text for _, text in reasons),
+        checks=tuple(checks),
+        unmeasured=unmeasured,
+        calls={"gradients": walked.gradients, "warmup gradients": walked.warmup_gradients},
+        seconds={"Adam": adam_seconds, "chains": walked.seconds},
+        notes=() if walked.complete else ("the time ended before all draws were made",),
+    )
+    return replace(emulator, health=health)
+
+
+Reasons = list[tuple[Status, str]]
+
+
+def _mixing(means: np.ndarray, walked: Walked) -> tuple[list[Check], Reasons]:
+    """R-hat and effective draws of predictions: weights have symmetric modes, these have not."""
+    flat = means.reshape(*means.shape[:2], -1)
+    checks: list[Check] = []
+    reasons: Reasons = []
+    if means.shape[0] > 1 and means.shape[1] >= 4:
+        rhat = split_rhat(flat)
+        median, tail = float(np.nanmedian(rhat)), float(np.nanquantile(rhat, 0.95))
+        for name, value, limit in (("median", median, _RHAT), ("95 % quantile", tail, _RHAT_TAIL)):
+            good = value <= limit
+            checks.append(
+                Check(
+                    f"R-hat of predictions, {name}",
+                    value,
+                    threshold=f"<= {limit}",
+                    verdict="good" if good else "bad",
+                )
+            )
+            if not good:
+                text = f"R-hat of predictions ({name}) is {value:.3f}, wanted <= {limit}"
+                reasons.append((Status.chains_disagree, text))
+        checks.append(Check("effective networks, median", float(np.nanmedian(ess_bulk(flat)))))
+    share = float(np.mean(walked.statistics["diverging"] > 0))
+    good = share <= 0.01
+    verdict = "good" if good else "bad"
+    checks.append(Check("divergent transitions", share, threshold="<= 0.01", verdict=verdict))
+    if not good:
+        text = (
+            f"{100 * share:.1f} % of the transitions diverged: give another prior, a smaller "
+            "`energy_variance` or a higher `acceptance`"
+        )
+        reasons.append((Status.chains_disagree, text))
+    return checks, reasons
+
+
+def _pulls(emulator: Emulator, x: Floats, y: Floats) -> Floats:
+    """(truth - prediction) / sd in the networks' units, ``(rows, targets)``."""
+    found = emulator.predict(x)
+    return (emulator.targets.scaled(y) - found._centre) / found._spread
+
+
+def _of_intervals(emulator: Emulator, x: Floats, y: Floats) -> tuple[list[Check], Reasons]:
+    checks: list[Check] = []
+    reasons: Reasons = []
+    pulls = _pulls(emulator, x, y)
+    raw = coverage(pulls.ravel(), _SIGMAS)
+    for sigmas, found in zip(_SIGMAS, raw, strict=True):
+        promised = normal_probability(sigmas)
+        # an error of the promise, not of what came out, which may be all or nothing
+        spread = (promised * (1 - promised) / pulls.size) ** 0.5
+        low = found.value < promised - max(3 * spread, 0.02)
+        checks.append(
+            Check(
+                f"coverage at {sigmas} sd, raw",
+                found.value,
+                found.error,
+                threshold=f"{promised:.4f}",
+                verdict="bad" if low else "good",
+            )
+        )
+        if low:
+            text = f"{sigmas} sd hold {100 * found.value:.1f} %, wanted {100 * promised:.1f} %"
+            reasons.append((Status.overconfident, text))
+    for sigmas, factors in enumerate(emulator.factors, 1):
+        found = coverage((pulls / factors).ravel(), (1,))[0]
+        checks.append(Check(f"coverage at {sigmas} sd, corrected", found.value, found.error))
+    own = emulator.predict(x)
+    mean = own.mean.reshape(y.shape)
+    checks.append(Check("RMSE / spread of targets", _relative(mean, y)))
+    for column in np.flatnonzero((y > 0).all(axis=0) | (y < 0).all(axis=0)):
+        error = 100 * np.mean(np.abs(mean[:, column] / y[:, column] - 1))
+        checks.append(Check(f"mean percent error, {emulator.targets.names[column]}", float(error)))
+    return checks, reasons
+
+
+def _of_labels(emulator: Emulator, x: Floats, y: Floats) -> list[Check]:
+    p = emulator.predict(x).mean
+    checks: list[Check] = []
+    if isinstance(emulator.joint.likelihood, Categorical):
+        label, top = y[:, 0].astype(int), p.argmax(axis=1)
+        right, sure = (top == label) * 1.0, p.max(axis=1)
+    else:
+        right, sure = y.ravel(), p.ravel()
+        label, top = right, (sure > 0.5) * 1.0
+        both = float(2 * (top * label).sum() / max(top.sum() + label.sum(), 1))
+        checks.append(Check("F1", both))
+    error, floor = expected_calibration_error(np.clip(sure, 0, 1), right)
+    checks.append(Check("accuracy", float(np.mean(top == label))))
+    checks.append(Check("expected calibration error", error, note=f"floor {floor:.4f}"))
+    return checks
+
+
+def _relative(mean: Floats, y: Floats) -> float:
+    return float(np.sqrt(np.mean((mean - y) ** 2 / y.var(axis=0))))
+
+
+def _status(walked: Walked, reasons: Reasons) -> Status:
+    found: Any = [status for status, _ in reasons]
+    if Status.chains_disagree in found:
+        return Status.chains_disagree if walked.complete else Status.budget_exhausted
+    return Status.overconfident if found else Status.calibrated

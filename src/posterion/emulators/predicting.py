@@ -1,0 +1,237 @@
+"""Predictions of many networks at many points, in chunks that stay in the cache."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array
+from numpy.typing import NDArray
+
+from posterion.core.cores import chunks
+from posterion.core.errors import SettingError
+from posterion.emulators.density import Joint
+from posterion.emulators.tables import Columns
+
+Floats = NDArray[np.float64]
+
+ROWS = 1024
+"""Points of a chunk: the activations of one network there fit in the cache of a core."""
+
+
+class Moments(NamedTuple):
+    """Of the targets at each point, ``(rows, targets)`` each, in the network's units.
+
+    Attributes:
+        mean: over networks, of their means.
+        epistemic: variance over networks of their means.
+        aleatoric: mean over networks of their variances.
+    """
+
+    mean: Floats
+    epistemic: Floats
+    aleatoric: Floats
+
+
+@eqx.filter_jit
+def _moments(joint: Joint, thetas: Array, x: Array, location: Array, scale: Array) -> Any:
+    """Of the targets, and of their exponentials where these are taken."""
+
+    def one(theta: Array) -> tuple[Array, Array]:
+        noise = joint.parts(theta)[2]
+        return joint.likelihood.mean_and_variance(joint.outputs(theta, x), noise)
+
+    means, variances = lax.map(one, thetas)
+    plain = _parted(means, variances)
+    log_mean = location + scale * means
+    log_variance = scale**2 * variances
+    of_exp = jnp.exp(log_mean + 0.5 * log_variance)
+    return plain, _parted(of_exp, of_exp**2 * jnp.expm1(log_variance))
+
+
+def _parted(means: Array, variances: Array) -> Moments:
+    """By the law of total variance."""
+    return Moments(jnp.mean(means, 0), jnp.var(means, axis=0), jnp.mean(variances, 0))
+
+
+@eqx.filter_jit
+def _means(joint: Joint, thetas: Array, x: Array) -> Array:
+    def one(theta: Array) -> Array:
+        noise = joint.parts(theta)[2]
+        return joint.likelihood.mean_and_variance(joint.outputs(theta, x), noise)[0]
+
+    return lax.map(one, thetas)
+
+
+@eqx.filter_jit
+def _drawn(joint: Joint, thetas: Array, x: Array, key: Array) -> Array:
+    def one(inputs: tuple[Array, Array]) -> Array:
+        theta, number = inputs
+        noise = joint.parts(theta)[2]
+        own = jax.random.fold_in(key, number)
+        return joint.likelihood.sample(own, joint.outputs(theta, x), noise)
+
+    return lax.map(one, (thetas, jnp.arange(len(thetas))))
+
+
+def _by_chunks(
+    function: Callable[[Array, int], Any], x: Floats, out: list[np.ndarray], axis: int
+) -> None:
+    """Calls ``function(chunk, number)`` and puts its arrays where the rows stand in ``out``."""
+    for number, start, stop in chunks(len(x), ROWS):
+        whole = np.zeros((min(ROWS, len(x)), x.shape[1]), np.float32)
+        whole[: stop - start] = x[start:stop]
+        found = jax.tree.leaves(function(jnp.asarray(whole), number))
+        for place, array in zip(out, found, strict=True):
+            target = place[start:stop] if axis == 0 else place[:, start:stop]
+            target[...] = (
+                np.asarray(array)[: stop - start]
+                if axis == 0
+                else np.asarray(array)[:, : stop - start]
+            )
+
+
+def moments(
+    joint: Joint, thetas: np.ndarray, x: Floats, columns: Columns
+) -> tuple[Moments, Moments]:
+    """Moments of the targets at points, and of what `Columns.unscaled` makes of them.
+
+    Args:
+        joint: the networks.
+        thetas: their vectors, (networks, dim).
+        x: points in the networks' units, (rows, inputs).
+        columns: of the targets.
+
+    Returns:
+        In the networks' units, and in the targets' own: the epistemic and the aleatoric part are
+        variances in both.
+    """
+    width = len(columns.names)
+    given = jnp.asarray(thetas, jnp.float32)
+    log = columns.log
+    location = jnp.asarray(np.where(log, columns.location, 0.0), jnp.float32)
+    scale = jnp.asarray(np.where(log, columns.scale, 0.0), jnp.float32)
+
+    def of(chunk: Array, _: int) -> Any:
+        return _moments(joint, given, chunk, location, scale)
+
+    first = jax.eval_shape(lambda c: of(c, 0), jax.ShapeDtypeStruct((1, x.shape[1]), jnp.float32))
+    outputs = first[0].mean.shape[1]
+    out = [np.empty((len(x), outputs)) for _ in range(6)]
+    _by_chunks(of, x, out, 0)
+    plain, exp = Moments(*out[:3]), Moments(*out[3:])
+    if outputs != width:  # probabilities of classes, which have no scale
+        return plain, plain
+    scaled = Moments(
+        columns.location + columns.scale * plain.mean,
+        columns.scale**2 * plain.epistemic,
+        columns.scale**2 * plain.aleatoric,
+    )
+    own = [np.where(log, e, s) for e, s in zip(exp, scaled, strict=True)]
+    return plain, Moments(*own)
+
+
+def means_of_networks(joint: Joint, thetas: np.ndarray, x: Floats) -> np.ndarray:
+    """What each network expects at each point, ``(networks, rows, targets)``, in its units."""
+    given = jnp.asarray(thetas, jnp.float32)
+    shape = jax.eval_shape(
+        lambda c: _means(joint, given, c), jax.ShapeDtypeStruct((1, x.shape[1]), jnp.float32)
+    ).shape
+    out = np.empty((len(thetas), len(x), shape[2]), np.float32)
+    _by_chunks(lambda chunk, _: _means(joint, given, chunk), x, [out], 1)
+    return out
+
+
+def draws_of_networks(joint: Joint, thetas: np.ndarray, x: Floats, seed: int) -> np.ndarray:
+    """A target of each network at each point, ``(networks, rows, targets)``, in its units."""
+    given, key = jnp.asarray(thetas, jnp.float32), jax.random.key(seed)
+    shape = jax.eval_shape(
+        lambda c: _drawn(joint, given, c, key), jax.ShapeDtypeStruct((1, x.shape[1]), jnp.float32)
+    ).shape
+    out = np.empty((len(thetas), len(x), shape[2]), np.float32)
+    _by_chunks(
+        lambda chunk, number: _drawn(joint, given, chunk, jax.random.fold_in(key, number)),
+        x,
+        [out],
+        1,
+    )
+    return out
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Prediction:
+    """What an emulator says of points: arrays ``(rows,)``, or ``(rows, targets)`` of several.
+
+    Attributes:
+        mean: of the target.
+        sd: its standard deviation: epistemic and aleatoric part added in squares.
+        epistemic: the part that more training rows would lessen: the networks differ by it.
+        aleatoric: the part that stays: the noise of the targets.
+        extrapolated: which rows lie outside of what was trained on, in any input, ``(rows,)``.
+        columns: of the targets.
+        factors: number of standard deviations to the factor that its interval is corrected by.
+    """
+
+    mean: Floats
+    sd: Floats
+    epistemic: Floats
+    aleatoric: Floats
+    extrapolated: NDArray[np.bool_]
+    columns: Columns
+    factors: dict[float, np.ndarray] = field(repr=False)
+    _centre: Floats
+    _spread: Floats
+    _draw: Callable[[int, int], np.ndarray]
+
+    def interval(self, sigmas: float | int = 1, *, corrected: bool = True) -> tuple[Floats, Floats]:
+        """Lower and upper end of the interval of so many standard deviations.
+
+        With a logarithm it is symmetric in that.
+
+        Args:
+            sigmas: its half width; its promise is that of a normal: 68.3, 95.4, 99.7 %.
+            corrected: multiply by the conformal factor, so that it holds the promise on average
+                over the points that rows were held out of. There is one for 1, 2 and 3.
+
+        Raises:
+            SettingError: no correction for that number.
+        """
+        factor: Any = float(sigmas)
+        if corrected:
+            if float(sigmas) not in self.factors:
+                known = ", ".join(f"{k:g}" for k in self.factors) or "none"
+                raise SettingError(
+                    f"no correction for {sigmas} standard deviations; there is one for: {known}. "
+                    f"corrected=False gives the raw interval"
+                )
+            factor = self.factors[float(sigmas)]
+        half = factor * self._spread
+        ends = (self.columns.unscaled(self._centre + sign * half) for sign in (-1, 1))
+        low, high = (_narrow(end) for end in ends)
+        return low, high
+
+    def draws(self, n: int, *, seed: int = 0) -> np.ndarray:
+        """Targets drawn from the predictive distribution, ``(n, rows)``, noise included."""
+        if n < 1:
+            raise SettingError(f"the number of draws must be positive, got {n}")
+        return _narrow(self.columns.unscaled(self._draw(n, seed).astype(np.float64)))
+
+    def quantile(self, q: Any, *, n: int = 1000, seed: int = 0) -> np.ndarray:
+        """Quantiles of the predictive distribution, from ``n`` draws: ``(len(q), rows)``."""
+        return np.quantile(self.draws(n, seed=seed), q, axis=0)
+
+    def __repr__(self) -> str:
+        rows, names = len(self.extrapolated), ", ".join(self.columns.names)
+        return (
+            f"prediction of {names} at {rows} points, {int(self.extrapolated.sum())} of them "
+            f"outside of what was trained on"
+        )
+
+
+def _narrow(values: np.ndarray) -> np.ndarray:
+    """Without the last axis where it has one entry."""
+    return values[..., 0] if values.shape[-1] == 1 else values
