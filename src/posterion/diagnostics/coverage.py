@@ -122,7 +122,7 @@ def expected_calibration_error(
     place = np.minimum((p * bins).astype(int), bins - 1)
     predicted = np.bincount(place, p, minlength=bins)
 
-    def error(y: Floats) -> float:
+    def error(y: ArrayLike) -> float:
         return float(np.abs(np.bincount(place, y, minlength=bins) - predicted).sum() / len(p))
 
     rng = np.random.default_rng(seed)

@@ -118,9 +118,13 @@ class Joint(eqx.Module):
         """Weights, hyperparameters and noise of a vector ``(dim,)``."""
         return self.layout.tree(theta)
 
+    def network(self, theta: Array) -> eqx.Module:
+        """The network of a vector."""
+        return eqx.combine(self.parts(theta)[0], self.still)
+
     def outputs(self, theta: Array, x: Array) -> Array:
         """The network's outputs ``(rows, outputs)`` at rows ``(rows, inputs)``."""
-        return on_rows(eqx.combine(self.parts(theta)[0], self.still), x)
+        return on_rows(self.network(theta), x)
 
     def log_prior(self, theta: Array) -> Array:
         """Of all that the vector holds."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -116,7 +117,7 @@ def emulate(
     table_x, table_y, units = _tables(x, y)
     rows_x, rows_y = (np.stack(list(t.values()), axis=1) for t in (table_x, table_y))
     _check_rows(rows_x, list(table_x), rows_y, list(table_y))
-    chosen = make_likelihood(likelihood, int(rows_y.max()) + 1)
+    chosen = make_likelihood(likelihood, max(2, int(rows_y.max()) + 1))
     _check_labels(chosen, rows_y, list(table_y))
     place = uniform_of_rows(rows_x)
     parts = {
@@ -155,10 +156,12 @@ def emulate(
             on_wake=lambda done, calls: bar.update(done, calls=calls),
         )
         if not walked.theta.shape[1]:
-            raise SettingError("the time ended before the first network: give more `seconds`")
+            raise SettingError(
+                "the time ended before the first network: give more `seconds`, and resume"
+            )
         blank = Emulator(
             name=name,
-            network=eqx.combine(joint.parts(warmed[0])[0], joint.still),
+            network=joint.network(jnp.asarray(warmed[0])),
             prior=weights_prior,
             likelihood=chosen,
             theta=walked.theta,
@@ -293,7 +296,9 @@ def _starts(
     if joint is None:
         raise SettingError("chains must be positive")
     try:
-        shape = eqx.filter_eval_shape(joint.outputs, starts[0], x[:2]).shape
+        shape = eqx.filter_eval_shape(
+            joint.outputs, jnp.asarray(starts[0]), jnp.asarray(x[:2])
+        ).shape
     except (TypeError, ValueError) as error:
         raise SettingError(f"the network does not take {ins} inputs: {error}") from error
     if shape != (2, outs):

@@ -141,7 +141,7 @@ class _Accepting(Kernel):
         return tuning._replace(step=jnp.exp(tuning.memory.log_step_size_avg))
 
 
-def _info(info: Any, steps: Array) -> Info:
+def _info(info: Any, steps: Any) -> Info:
     return Info(info.energy, info.acceptance_rate, steps, info.is_divergent)
 
 
@@ -158,9 +158,8 @@ class Nuts(_Accepting):
         """See `Kernel`."""
         from blackjax.mcmc.nuts import build_kernel
 
-        state, info = build_kernel()(
-            key, state, density, tuning.step, tuning.metric, self.doublings
-        )
+        kernel: Any = build_kernel()
+        state, info = kernel(key, state, density, tuning.step, tuning.metric, self.doublings)
         return state, _info(info, info.num_integration_steps)
 
 
@@ -182,6 +181,7 @@ class Hmc(_Accepting):
         """See `Kernel`."""
         from blackjax.mcmc.hmc import build_kernel
 
+        kernel: Any = build_kernel()
         of_move, of_length = jax.random.split(key)
         if self.steps is not None:
             steps = jnp.asarray(self.steps)
@@ -189,7 +189,7 @@ class Hmc(_Accepting):
             phase = jax.random.uniform(of_length, (), tuning.step.dtype, 0.2, 1.8)
             steps = jnp.ceil(phase * tuning.length / tuning.step)
             steps = jnp.clip(steps, 1, _MOST_STEPS).astype(int)
-        state, info = build_kernel()(of_move, state, density, tuning.step, tuning.metric, steps)
+        state, info = kernel(of_move, state, density, tuning.step, tuning.metric, steps)
         return state, _info(info, steps)
 
 
@@ -214,10 +214,11 @@ class AdjustedMclmc(_Accepting):
         """See `Kernel`."""
         from blackjax.mcmc.adjusted_mclmc import build_kernel
 
+        kernel: Any = build_kernel()
         of_move, of_length = jax.random.split(key)
         phase = jax.random.uniform(of_length, (), tuning.step.dtype, 0.2, 1.8)
         steps = jnp.clip(jnp.ceil(phase * tuning.length / tuning.step), 1, _MOST_STEPS).astype(int)
-        state, info = build_kernel()(
+        state, info = kernel(
             of_move, state, density, tuning.step, (steps,), inverse_mass_matrix=tuning.metric
         )
         return state, _info(info, 2 * steps)
@@ -257,19 +258,21 @@ class Mclmc(Kernel):
         """See `Kernel`."""
         from blackjax.mcmc.mclmc import build_kernel
 
-        state, info = build_kernel()(key, state, density, tuning.metric, tuning.length, tuning.step)
+        kernel: Any = build_kernel()
+        state, info = kernel(key, state, density, tuning.metric, tuning.length, tuning.step)
+        lost: Any = ~info.nonans
         change = jnp.where(info.nonans, info.energy_change, jnp.inf)
-        return state, Info(change, jnp.ones(()), jnp.asarray(2), ~info.nonans)
+        return state, Info(change, jnp.ones(()), jnp.asarray(2), lost)
 
     def adapt(self, tuning: Tuning, info: Info) -> Tuning:
         """The step at which the energy's error has the variance that is wanted.
 
         The errors before, each weighted by how near to it they were, say what the step should be;
-        a step that led nowhere bounds those after.
+        a step that led nowhere bounds those after, less and less.
         """
         weight, sum_, most = tuning.memory
         dim = tuning.metric.shape[0]
-        most = jnp.where(info.divergent, 0.8 * jnp.minimum(tuning.step, most), most)
+        most = jnp.where(info.divergent, 0.8 * jnp.minimum(tuning.step, most), 1.02 * most)
         error = jnp.where(info.divergent, 0.0, info.energy)
         ratio = error**2 / (dim * self.energy_variance) + 1e-8
         near = jnp.exp(-0.5 * (jnp.log(ratio) / (_ORDER * _TRUST)) ** 2)

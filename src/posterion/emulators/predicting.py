@@ -32,9 +32,9 @@ class Moments(NamedTuple):
         aleatoric: mean over networks of their variances.
     """
 
-    mean: Floats
-    epistemic: Floats
-    aleatoric: Floats
+    mean: Any
+    epistemic: Any
+    aleatoric: Any
 
 
 @eqx.filter_jit

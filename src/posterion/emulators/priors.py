@@ -267,7 +267,11 @@ class Horseshoe(WeightPrior):
         return jax.tree.unflatten(structure, made), {"log_scale": jnp.log(scale), "log_own": owns}
 
 
-@register("prior_of_groups", kept=lambda prior: OfGroups(tuple(map(keep, prior.distributions))))
+def _kept(prior: Any) -> Any:
+    return type(prior)(tuple(map(keep, prior.distributions)))
+
+
+@register("prior_of_groups", kept=_kept)
 class OfGroups(WeightPrior):
     """A NumPyro distribution for each group, or one for all.
 
