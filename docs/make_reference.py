@@ -15,6 +15,7 @@ the rest: shapes, units, errors, sources. This page is written by `make docs`.
 ROOMS = (
     "targets",
     "training",
+    "emulators",
     "sampling",
     "diagnostics",
     "distributions",

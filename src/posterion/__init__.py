@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         bundles,
         diagnostics,
         distributions,
+        emulators,
         errors,
         io,
         networks,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from posterion.core.citations import cite
     from posterion.core.status import Status
     from posterion.distributions import families as flows
+    from posterion.emulators import Emulator, emulate
     from posterion.sampling import profile, sample_chain
     from posterion.targets import Parameter, Target
     from posterion.training import (
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "Emulator",
     "Ensemble",
     "Fit",
     "Parameter",
@@ -59,6 +62,8 @@ __all__ = [
     "diagnostics",
     "distill",
     "distributions",
+    "emulate",
+    "emulators",
     "ensemble",
     "errors",
     "fit",
@@ -77,6 +82,7 @@ __all__ = [
 ]
 
 _ROOM_OF = {
+    "Emulator": "emulators",
     "Ensemble": "training",
     "Fit": "training",
     "Parameter": "targets",
@@ -88,6 +94,7 @@ _ROOM_OF = {
     "classify": "training",
     "compare": "training",
     "distill": "training",
+    "emulate": "emulators",
     "ensemble": "training",
     "fit": "training",
     "flows": "distributions",
