@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from posterion import bundles, cli, studies
+from posterion.cli import results
 from posterion.core.errors import InterruptedLearning, OutputError
 from posterion.core.registry import register
 from posterion.core.status import Status
@@ -306,7 +307,7 @@ def test_sample_writes_what_the_result_samples(posterion, file, tmp_path, suffix
 def test_sample_in_chunks_repeats_nothing_and_holds_one_at_a_time(
     posterion, file, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(cli, "CHUNK", 100)
+    monkeypatch.setattr(results, "CHUNK", 100)
     output = tmp_path / "draws.parquet"
     several = []
     for seed in (1, 2):
@@ -315,7 +316,7 @@ def test_sample_in_chunks_repeats_nothing_and_holds_one_at_a_time(
         np.testing.assert_array_equal(several[-1][:100], Result().sample(100, seed=seed)["m"])
     assert len(np.unique(several)) == 500
     sizes = []
-    for chunk in cli._chunks(Result(), 250, 1):
+    for chunk in results._chunks(Result(), 250, 1):
         sizes.append(len(chunk["m"]))
     assert sizes == [100, 100, 50]
 

@@ -1,7 +1,7 @@
 """Emulators: Bayesian neural networks in place of an expensive theory."""
 
 from posterion.emulators.emulate import emulate
-from posterion.emulators.emulator import Emulator
+from posterion.emulators.emulator import Emulator, table_of
 from posterion.emulators.kernels import AdjustedMclmc, Hmc, Kernel, Mclmc, Nuts
 from posterion.emulators.likelihoods import (
     Bernoulli,
@@ -42,4 +42,5 @@ __all__ = [
     "StudentT",
     "WeightPrior",
     "emulate",
+    "table_of",
 ]

@@ -1,0 +1,28 @@
+"""The command line: ``run``, ``show``, ``sample``, ``export``, ``emulate``, ``predict``, ..."""
+
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from posterion.cli import emulating, results, running  # noqa: F401  (they add their commands)
+from posterion.cli.common import app
+
+__all__ = ["app", "main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; leaves by SystemExit: 0 done, 1 failed, 2 misused, 130 interrupted.
+
+    A batch system's SIGTERM ends it as Ctrl-C does: checkpoints are written, halves removed.
+
+    Args:
+        arguments: without the program's name; by default those of the process.
+    """
+    ours = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if ours else None
+    try:
+        app(args=sys.argv[1:] if arguments is None else list(arguments), prog_name="posterion")
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, before)

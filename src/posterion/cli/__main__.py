@@ -1,0 +1,5 @@
+"""``python -m posterion.cli``."""
+
+from posterion.cli import main
+
+main()
