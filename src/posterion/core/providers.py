@@ -21,6 +21,7 @@ PROVIDERS = {
     "publish": "posterion.bundles.publication:publish",
     "reinterpret": "posterion.training.reweighting:reinterpret",
     "report": "posterion.reports.posterior:report",
+    "reweight": "posterion.emulators.reweighting:reweight",
 }
 """Verb to ``"module:function"``."""
 

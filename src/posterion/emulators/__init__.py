@@ -20,6 +20,7 @@ from posterion.emulators.priors import (
     OfGroups,
     WeightPrior,
 )
+from posterion.emulators.reweighting import reweight
 
 __all__ = [
     "AdjustedMclmc",
@@ -42,5 +43,6 @@ __all__ = [
     "StudentT",
     "WeightPrior",
     "emulate",
+    "reweight",
     "table_of",
 ]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from posterion import bundles
 from posterion.core.errors import SampleError, SettingError
+from posterion.core.providers import provider
 from posterion.core.registry import register
 from posterion.core.status import Status
 from posterion.diagnostics.health import Health
@@ -138,6 +139,10 @@ class Emulator:
             np.sqrt(plain.epistemic + plain.aleatoric),
             draw,
         )
+
+    def reweight(self, prior: Any, *, seed: int = 0) -> "Emulator":
+        """The emulator under another prior, see `posterion.emulators.reweight`."""
+        return provider("reweight")(self, prior, seed=seed)
 
     def save(self, path: str | Path) -> None:
         """Write the emulator as one ``.posterion`` file.
