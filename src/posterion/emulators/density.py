@@ -23,12 +23,12 @@ class Data(NamedTuple):
     Attributes:
         x: (chunks, rows, inputs).
         y: (chunks, rows, targets).
-        weight: (chunks, rows), of each row's log-likelihood.
+        weight: (chunks, rows), of each row's log-likelihood; None where all are one.
     """
 
     x: Array
     y: Array
-    weight: Array
+    weight: Array | None
 
 
 def data_of(x: np.ndarray, y: np.ndarray, *, chunk: int = CHUNK) -> Data:
@@ -42,7 +42,7 @@ def data_of(x: np.ndarray, y: np.ndarray, *, chunk: int = CHUNK) -> Data:
         whole[:n] = a
         return jnp.asarray(whole.reshape(count, rows, *a.shape[1:]))
 
-    return Data(cut(x), cut(y), cut(np.ones(n)))
+    return Data(cut(x), cut(y), cut(np.ones(n)) if count * rows > n else None)
 
 
 class Layout(NamedTuple):
@@ -64,11 +64,9 @@ class Layout(NamedTuple):
 
     def tree(self, vector: Array) -> PyTree:
         """The tree of a vector."""
-        leaves, start = [], 0
-        for shape in self.shapes:
-            size = int(np.prod(shape))
-            leaves.append(vector[start : start + size].reshape(shape))
-            start += size
+        # One split, whose gradient is one concatenation.
+        pieces = lax.split(vector, [int(np.prod(shape)) for shape in self.shapes])
+        leaves = [piece.reshape(shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
         return jax.tree.unflatten(self.structure, leaves)
 
 
@@ -135,6 +133,8 @@ class Joint(eqx.Module):
         found = self.likelihood.log_prob(
             self.outputs(theta, piece.x), piece.y, self.parts(theta)[2]
         )
+        if piece.weight is None:
+            return jnp.sum(found)
         return jnp.sum(jnp.where(piece.weight > 0, piece.weight * found, 0.0))
 
     def log_likelihood(self, theta: Array, data: Data) -> Array:

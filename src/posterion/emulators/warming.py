@@ -3,7 +3,6 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -20,8 +19,7 @@ def _loss(model: _Vector, inputs: Any, key: Array, row: dict[str, Array]) -> tup
     """Minus the log-density of all rows, a row, as the rows of a batch tell."""
     joint, x, y, count = inputs
     rows = row["rows"]
-    piece = Data(x[rows], y[rows], jnp.ones(len(rows), x.dtype))
-    alone = jax.tree.map(lambda a: a[None], piece)
+    alone = Data(x[rows][None], y[rows][None], None)
     value = joint.log_likelihood(model.theta, alone) / len(rows)
     value = -value - joint.log_prior(model.theta) / count
     return value, value
