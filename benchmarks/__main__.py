@@ -26,6 +26,7 @@ NAMES = (
     "memory",
     "likelihood",
     "likelihood_pyhf",
+    "emulators",
     "gpu",
 )
 TITLES = {
@@ -38,6 +39,7 @@ TITLES = {
     "memory": "A fit to 4 GB on disk",
     "likelihood": "The toy likelihood",
     "likelihood_pyhf": "HistFactory workspaces",
+    "emulators": "Gradients of Bayesian networks",
     "gpu": "On a graphics processor",
 }
 _HEAD = """# Results
