@@ -1,5 +1,12 @@
 """Emulators: Bayesian neural networks in place of an expensive theory."""
 
+from posterion.emulators.approximations import (
+    Approximation,
+    DeepEnsemble,
+    LastLayerLaplace,
+    MeanField,
+    Swag,
+)
 from posterion.emulators.emulate import emulate
 from posterion.emulators.emulator import Emulator, table_of
 from posterion.emulators.kernels import AdjustedMclmc, Hmc, Kernel, Mclmc, Nuts
@@ -24,8 +31,10 @@ from posterion.emulators.reweighting import reweight
 
 __all__ = [
     "AdjustedMclmc",
+    "Approximation",
     "Bernoulli",
     "Categorical",
+    "DeepEnsemble",
     "Emulator",
     "Gaussian",
     "Heteroscedastic",
@@ -34,13 +43,16 @@ __all__ = [
     "Horseshoe",
     "Independent",
     "Kernel",
+    "LastLayerLaplace",
     "Likelihood",
     "Mclmc",
+    "MeanField",
     "Nuts",
     "OfGroups",
     "Own",
     "Prediction",
     "StudentT",
+    "Swag",
     "WeightPrior",
     "emulate",
     "reweight",

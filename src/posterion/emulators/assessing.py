@@ -93,6 +93,8 @@ def _mixing(means: np.ndarray, walked: Walked) -> tuple[list[Check], Reasons]:
     flat = means.reshape(*means.shape[:2], -1)
     checks: list[Check] = []
     reasons: Reasons = []
+    if walked.tuning is None:  # no chain: its networks are independent by construction
+        return checks, reasons
     if means.shape[0] > 1 and means.shape[1] >= 4:
         rhat = split_rhat(flat)
         median, tail = float(np.nanmedian(rhat)), float(np.nanquantile(rhat, 0.95))

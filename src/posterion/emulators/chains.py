@@ -54,7 +54,7 @@ class Walked:
         log_density: of them, (chains, draws).
         statistics: (chains, draws) each, over the transitions since the draw before: energy of the
             last, acceptance_rate, gradients, diverging.
-        tuning: of each chain after the warmup.
+        tuning: of each chain after the warmup; None where there was no chain.
         gradients, warmup_gradients: evaluated by all chains.
         seconds: of this call.
         complete: whether the time sufficed.
@@ -63,7 +63,7 @@ class Walked:
     theta: np.ndarray
     log_density: np.ndarray
     statistics: dict[str, np.ndarray]
-    tuning: Tuning
+    tuning: Tuning | None
     gradients: int
     warmup_gradients: int
     seconds: float

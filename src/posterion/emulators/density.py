@@ -129,7 +129,8 @@ class Joint(eqx.Module):
         weights, hyper, noise = self.parts(theta)
         return self.prior.log_prob(weights, hyper) + self.likelihood.log_prior(noise)
 
-    def _of_chunk(self, theta: Array, piece: Data) -> Array:
+    def of_chunk(self, theta: Array, piece: Data) -> Array:
+        """The log-likelihood of the rows of one chunk, ``Data`` without its first axis."""
         found = self.likelihood.log_prob(
             self.outputs(theta, piece.x), piece.y, self.parts(theta)[2]
         )
@@ -144,8 +145,8 @@ class Joint(eqx.Module):
         second derivatives then need the rows in one chunk.
         """
         if data.x.shape[0] == 1:
-            return self._of_chunk(theta, jax.tree.map(lambda a: a[0], data))
-        return _summed(self._of_chunk, theta, data)
+            return self.of_chunk(theta, jax.tree.map(lambda a: a[0], data))
+        return _summed(self.of_chunk, theta, data)
 
     def log_prob(self, theta: Array, data: Data) -> Array:
         """Prior and likelihood together."""

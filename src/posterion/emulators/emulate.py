@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from posterion.core.errors import SampleError, SettingError
 from posterion.core.progress import progress
 from posterion.core.versions import versions
+from posterion.emulators.approximations import APPROXIMATIONS, Approximation
 from posterion.emulators.assessing import assessed
-from posterion.emulators.chains import walk_networks
+from posterion.emulators.chains import Walked, walk_networks
 from posterion.emulators.density import Data, Joint, data_of
 from posterion.emulators.emulator import Emulator
 from posterion.emulators.kernels import Kernel, make_kernel
@@ -49,7 +50,7 @@ def emulate(
     network: Architecture | eqx.Module | None = None,
     likelihood: str | Likelihood = "gaussian",
     prior: Any = "gaussian",
-    sampler: str | Kernel = "mclmc",
+    sampler: str | Kernel | Approximation = "mclmc",
     log: Sequence[str] = (),
     chains: int = 4,
     draws: int = 50,
@@ -80,7 +81,9 @@ def emulate(
         prior: ``"gaussian"``, ``"laplace"``, ``"cauchy"``, ``"hierarchical-gaussian"``,
             ``"hierarchical-cauchy"``, ``"horseshoe"``, a NumPyro distribution or one for each group
             of weights, or a :class:`~posterion.emulators.WeightPrior`.
-        sampler: ``"mclmc"``, ``"nuts"``, ``"hmc"``, ``"adjusted-mclmc"`` or a kernel.
+        sampler: ``"mclmc"``, ``"nuts"``, ``"hmc"``, ``"adjusted-mclmc"`` or a kernel; or, quicker
+            and less exact, ``"ensemble"``, ``"laplace"``, ``"mean-field"``, ``"swag"`` or an
+            :class:`~posterion.emulators.Approximation`, which begin at the ``chains`` networks.
         log: names of inputs and targets whose logarithm is taken; an array's are ``x[0]``, ``y``.
         chains: each with a start of its own.
         draws: networks kept of each chain.
@@ -113,7 +116,9 @@ def emulate(
             f"chains, epochs, batch and rate must be positive and the seed not negative, got "
             f"{chains}, {epochs}, {batch}, {rate}, {seed}"
         )
-    kernel, weights_prior = make_kernel(sampler), make_prior(prior)
+    weights_prior = make_prior(prior)
+    quick = _approximation(sampler)
+    kernel = None if quick is not None else make_kernel(sampler)
     table_x, table_y, units = _tables(x, y)
     rows_x, rows_y = (np.stack(list(t.values()), axis=1) for t in (table_x, table_y))
     _check_rows(rows_x, list(table_x), rows_y, list(table_y))
@@ -140,21 +145,25 @@ def emulate(
         adam = time.perf_counter() - began
         whole = warmup + draws * thin
         bar.update(0, total=whole, description=f"sampling {name}")
-        walked = walk_networks(
-            joint,
-            data,
-            warmed,
-            kernel,
-            draws=draws,
-            warmup=warmup,
-            thin=thin,
-            seed=seed,
-            path=path,
-            resume=resume,
-            identity={"name": name, "rows": len(rows_x), "start": float(np.abs(warmed).sum())},
-            max_seconds=seconds,
-            on_wake=lambda done, calls: bar.update(done, calls=calls),
-        )
+        if kernel is None:
+            table = scaled_x[taken], scaled_y[taken], data
+            walked = _without_chains(quick, joint, warmed, table, draws, batch, seed)
+        else:
+            walked = walk_networks(
+                joint,
+                data,
+                warmed,
+                kernel,
+                draws=draws,
+                warmup=warmup,
+                thin=thin,
+                seed=seed,
+                path=path,
+                resume=resume,
+                identity={"name": name, "rows": len(rows_x), "start": float(np.abs(warmed).sum())},
+                max_seconds=seconds,
+                on_wake=lambda done, calls: bar.update(done, calls=calls),
+            )
         if not walked.theta.shape[1]:
             raise SettingError(
                 "the time ended before the first network: give more `seconds`, and resume"
@@ -172,7 +181,7 @@ def emulate(
             settings={
                 "likelihood": repr(chosen),
                 "prior": repr(weights_prior),
-                "sampler": repr(kernel),
+                "sampler": repr(quick if kernel is None else kernel),
                 "draws": draws,
                 "warmup": warmup,
                 "thin": thin,
@@ -198,6 +207,24 @@ def emulate(
     if path is not None and walked.complete:
         Path(path).unlink(missing_ok=True)
     return result
+
+
+def _approximation(sampler: Any) -> Approximation | None:
+    if isinstance(sampler, Approximation):
+        return sampler
+    return APPROXIMATIONS.get(sampler) if isinstance(sampler, str) else None
+
+
+def _without_chains(
+    quick: Any, joint: Joint, warmed: np.ndarray, table: Any, draws: int, batch: int, seed: int
+) -> Walked:
+    """Networks of an approximation, as if chains had drawn them; there is no tuning to tell of."""
+    began = time.perf_counter()
+    theta = quick.networks(joint, warmed, table, draws=draws, batch=batch, seed=seed)
+    none = np.zeros(theta.shape[:2], np.float32)
+    statistics = {"diverging": none.astype(int)}
+    seconds = time.perf_counter() - began
+    return Walked(theta, none, statistics, None, 0, 0, seconds, True)
 
 
 def _tables(x: Any, y: Any) -> tuple[dict[str, Floats], dict[str, Floats], dict[str, str]]:

@@ -11,11 +11,15 @@ from posterion.emulators.density import Data, Joint
 from posterion.optimisation.epochs import train_epochs
 
 
-class _Vector(eqx.Module):
+class Vector(eqx.Module):
+    """A network's vector, as what is trained."""
+
     theta: Array
 
 
-def _loss(model: _Vector, inputs: Any, key: Array, row: dict[str, Array]) -> tuple[Array, Array]:
+def minibatch_loss(
+    model: Vector, inputs: Any, key: Array, row: dict[str, Array]
+) -> tuple[Array, Array]:
     """Minus the log-density of all rows, a row, as the rows of a batch tell."""
     joint, x, y, count = inputs
     rows = row["rows"]
@@ -61,10 +65,10 @@ def warm_start(
     count = len(x)
     inputs = joint, jnp.asarray(x), jnp.asarray(y), jnp.asarray(float(count))
 
-    def score(model: _Vector) -> float:
+    def score(model: Vector) -> float:
         return -float(_log_prob(joint, model.theta, data)) / count
 
-    model = _Vector(jnp.asarray(start, jnp.float32))
+    model = Vector(jnp.asarray(start, jnp.float32))
     settings = {"epochs": epochs, "batch": batch, "rate": rate, "patience": epochs, "seed": seed}
-    trained, scores = train_epochs(_loss, model, inputs, count, score, **settings)
+    trained, scores = train_epochs(minibatch_loss, model, inputs, count, score, **settings)
     return np.asarray(trained.theta), scores
