@@ -33,7 +33,7 @@ def test_from_a_table_to_predictions(folder, capsys, monkeypatch):
     file, out = folder / "xsec.posterion", folder / "predictions.parquet"
     given = ["--inputs", "m,tan", "--target", "sigma", "--log-target"]
     code, said, _ = called(capsys, "emulate", folder / "scan.parquet", *given, "-o", file, *QUICK)
-    assert code == 0 and "R-hat of predictions" in said and f"wrote {file}" in said
+    assert code == 0 and "R-hat in prediction" in said and f"wrote {file}" in said
     assert not file.with_suffix(".chains").exists()
     kept = posterion.load(file)
     assert kept.inputs.names == ("m", "tan") and kept.targets.log.all()
@@ -57,7 +57,15 @@ def test_what_cannot_be_done_is_said(folder, capsys):
     given = ["--target", "sigma", "--hidden", "a", "-o", file]
     code, _, said = called(capsys, "emulate", table, *given)
     assert code == 2 and "--hidden takes widths" in said
+    code, _, said = called(capsys, "emulate", table, "--target", "sigma", "-o", table)
+    assert code == 2 and "would be lost" in said
+    given = ["--target", "sigma", "--inputs", "m,sigma", "-o", file]
+    code, _, said = called(capsys, "emulate", table, *given)
+    assert code == 2 and "sigma is among the inputs and the targets" in said
     whole = folder / "xsec.posterion"
+    points = folder / "points.csv"
+    code, _, said = called(capsys, "predict", whole, points, "-o", points)
+    assert code == 2 and "would be lost" in said
     code, _, said = called(capsys, "predict", whole, table.with_name("no.csv"), "-o", "a.csv")
     assert code != 0 and "no.csv" in said
     code, _, said = called(capsys, "sample", whole, "-o", folder / "a.csv")

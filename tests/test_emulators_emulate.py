@@ -182,6 +182,9 @@ def test_few_held_out_rows_are_said_and_wide_intervals_have_no_correction():
     found = emulate(few, Y["sigma"][:60], **SMALL)
     assert "coverage" in found.health.unmeasured[0]
     assert len(found.factors) < 3
+    assert found.status is not Status.calibrated
+    alone = emulate(X, Y, log=["sigma"], **{**SMALL, "chains": 1})
+    assert "R-hat" in alone.health.unmeasured[0] and not alone.status.ok
 
 
 def test_an_overconfident_network_is_called_so():
@@ -202,9 +205,10 @@ NAN[5] = np.nan
         (X, Y["sigma"] - 1, {"log": ["y"]}, SampleError, "not positive"),
         (X | {"c": np.ones(N)}, Y, {}, SampleError, "constant columns.*: c"),
         (X | {"t": np.array(["a"] * N)}, Y, {}, SampleError, "categories"),
-        (np.ones((2, 3)), np.ones(2), {}, SampleError, "too few"),
+        (np.eye(8)[:, :3], np.arange(8.0), {}, SampleError, "8 rows are too few.*20 are needed"),
         (X, Y["sigma"][:-1], {}, SampleError, "different numbers of rows"),
-        (X, "tau", {}, Exception, "tau"),
+        (X, "tau", {}, SampleError, "no column tau to be a target; there is m, tan"),
+        (X, {"m": X["m"]}, {}, SampleError, "m is among the inputs and the targets"),
         (X, Y, {"log": ["mass"]}, SettingError, "no column mass"),
         (X, Y, {"likelihood": "bernoulli"}, SampleError, "labels are 0 or 1"),
         (X, Y, {"likelihood": "categorical"}, SampleError, "classes are numbers"),
@@ -214,7 +218,7 @@ NAN[5] = np.nan
         (X, Y, {"network": eqx.nn.Linear(3, 1, key=jax.random.key(0))}, SettingError, "2 inputs"),
         (X, Y, {"network": eqx.nn.Linear(2, 4, key=jax.random.key(0))}, SettingError, "gives"),
     ],
-    ids=range(15),
+    ids=range(16),
 )
 def test_bad_input_is_refused(x, y, settings, error, message):
     with pytest.raises(error, match=message):

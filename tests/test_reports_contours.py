@@ -273,3 +273,20 @@ def test_the_command(kept, tmp_path, capsys):
         cli.main([*arguments, "--samples", str(tmp_path / "held.parquet")])
     assert end.value.code == 0, capsys.readouterr()
     assert '"label":"samples","n":500' in out.read_text(encoding="utf-8")
+
+
+NAN = np.zeros((60, 3))
+NAN[3, 1] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (NAN, "1 rows of the samples are not finite, the first is row 3 in 'mu<b>'"),
+        (np.random.default_rng(0).normal(size=(5, 3)), "5 rows; contours take at least 50"),
+        (np.ones((60, 3)), "constant columns have no contours: alpha"),
+    ],
+)
+def test_samples_without_contours_are_refused(kept, samples, message):
+    with pytest.raises(errors.SampleError, match=message):
+        contours_page(kept, samples=dict(zip(["alpha", "mu<b>", "c"], samples.T, strict=True)))

@@ -1,5 +1,7 @@
 """The command line: ``run``, ``show``, ``sample``, ``export``, ``emulate``, ``predict``, ..."""
 
+import logging
+import os
 import signal
 import sys
 import threading
@@ -8,7 +10,7 @@ from collections.abc import Sequence
 from posterion.cli import emulating, results, running  # noqa: F401  (they add their commands)
 from posterion.cli.common import app
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "program"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -26,3 +28,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     finally:
         if ours:
             signal.signal(signal.SIGTERM, before)
+
+
+def program() -> None:
+    """The program ``posterion``: `main`, and an end that waits for no thread.
+
+    A computation that was interrupted may still run inside XLA; an interpreter that takes itself
+    apart meanwhile ends in a segmentation fault, after all has been said and kept.
+    """
+    code: object = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code
+    status = code if isinstance(code, int) else 0 if code is None else 1
+    if status:
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(status)

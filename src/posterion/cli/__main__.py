@@ -1,6 +1,6 @@
 """``python -m posterion.cli``."""
 
-from posterion.cli import main
+from posterion.cli import program
 
 if __name__ == "__main__":
-    main()
+    program()

@@ -40,6 +40,17 @@ def messages(interrupted: str) -> Iterator[None]:
         raise typer.Exit(2 if isinstance(error, SettingError) else 1) from error
 
 
+def must_differ(output: Path, *inputs: Path | None) -> None:
+    """Makes sure that what is written is nothing that is read.
+
+    Raises:
+        SettingError: it is.
+    """
+    for path in inputs:
+        if path is not None and output.resolve() == path.resolve():
+            raise SettingError(f"{output} is read here and would be lost: give another --output")
+
+
 def opened(file: Path, *needed: str) -> Any:
     """What a file holds, which must have these methods.
 

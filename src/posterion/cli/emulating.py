@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from posterion import io
-from posterion.cli.common import File, Seed, app, messages, opened
+from posterion.cli.common import File, Seed, app, messages, must_differ, opened
 from posterion.core.errors import SettingError
 from posterion.core.files import writable_directory
 from posterion.core.progress import progress
@@ -48,14 +48,17 @@ def emulate(
 ) -> None:
     """Sample networks that predict a column of a table from others, with error bars."""
     beside = output.with_suffix(".chains")
-    said = f"interrupted; the chains so far are in {beside}, --resume goes on"
+    said = f"interrupted; once they have begun, the chains are kept in {beside}: --resume goes on"
     with messages(said):
+        must_differ(output, table)
         writable_directory(output.parent)
         from posterion import emulators, networks
 
         whole = io.read_table(table)
         targets = _names(target)
         chosen = _names(inputs) if inputs else [n for n in whole if n not in targets]
+        if both := sorted(set(chosen) & set(targets)):
+            raise SettingError(f"{both[0]} is among the inputs and the targets: leave one out")
         if missing := [name for name in (*chosen, *targets) if name not in whole]:
             raise SettingError(f"{table} has no column {missing[0]}; there is {', '.join(whole)}")
         found = emulators.emulate(
@@ -100,6 +103,7 @@ def predict(
     """
     with messages(f"interrupted; {output} was not written"):
         io.table_format(output)
+        must_differ(output, file, points)
         emulator = opened(file, "predict")
         writable_directory(output.parent)
         units = {p.name: p.unit for p in emulator.parameters if p.unit}

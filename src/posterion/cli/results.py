@@ -15,6 +15,7 @@ from posterion.cli.common import (
     app,
     json_of,
     messages,
+    must_differ,
     opened,
     text_of,
     whole_number,
@@ -51,6 +52,7 @@ def sample(
     with messages(f"interrupted; {output} was not written"):
         count = whole_number(number)
         io.table_format(output)
+        must_differ(output, file)
         result = opened(file, "named")
         writable_directory(output.parent)
         _must_fit(output, count * sum(x.size for x in result.named(1, seed=seed).values()))
@@ -87,6 +89,7 @@ def contours(
 ) -> None:
     """Write a page on which the reader picks two parameters and sees their contours."""
     with messages(f"interrupted; {output} was not written"):
+        must_differ(output, file, samples)
         writable_directory(output.parent)
         opened(file, "contours").contours(output, samples=samples, seed=seed)
         typer.echo(f"wrote {output}")

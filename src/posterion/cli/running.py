@@ -34,7 +34,7 @@ def list_studies(
             typer.echo(_study_help(studies.find_study(name)))
             return
         for study in studies.all_studies().values():
-            typer.echo(f"{study.name:<12} {study.summary}")
+            typer.echo(f"{study.name:<24} {study.summary}")
 
 
 @app.command(
@@ -60,7 +60,9 @@ def run(
     folder = Path("out") / name if out is None else out
     again = ["posterion", "run", name, *(options or []), *(f"--set={pair}" for pair in pairs or [])]
     again += [f"--seed={seed}", f"--out={folder}", "--resume"]
-    with messages(f"interrupted; to go on from the last checkpoint: {shlex.join(again)}"):
+    with messages(
+        f"interrupted; to go on, from the last checkpoint if there is one: {shlex.join(again)}"
+    ):
         study = studies.find_study(name)
         given = [*parse_options(study.settings, options or []), *_split(pairs or [])]
         settings = make_settings(study.settings, given)

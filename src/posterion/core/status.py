@@ -61,6 +61,11 @@ class Status(enum.Enum):
         "The chains do not agree on what they predict: sample longer (warmup, thin, draws); until "
         "then the mean is usable and the error bars are rough.",
     )
+    unproven = (
+        "unproven",
+        "Whether the error bars hold has not been measured: give more rows, hold at least a "
+        "hundred out for the test, and run at least two chains.",
+    )
     unwitnessed = (
         "unwitnessed",
         "The flow fits the density wherever it draws, but nothing independent has looked for modes "

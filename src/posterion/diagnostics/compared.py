@@ -137,8 +137,8 @@ class Comparison:
         name, pull = self.largest
         if self.at_floor:
             return (
-                f"at the floor: the largest pull is {pull:.1f} ({name}); truth against truth "
-                f"exceeds {self.limit:.1f} once in about twenty times"
+                f"at the floor: the largest pull that judges is {pull:.1f} ({name}); truth against "
+                f"truth exceeds {self.limit:.1f} once in about twenty times"
             )
         above = sum(pull > _INSIDE for _, pull in self._pulls)
         return (
@@ -146,6 +146,12 @@ class Comparison:
             f"{self.limit:.1f} once in about twenty times; {above} of {len(self._pulls)} figures "
             f"are above {_INSIDE:g}"
         )
+
+    @property
+    def _beside(self) -> str:
+        """What is shown without judging."""
+        shown = [metric.label for metric in self.metrics if metric.kind == "shown"]
+        return f"; shown, not judged: {'; '.join(shown)}" if shown else ""
 
     @property
     def _pulls(self) -> list[tuple[str, float]]:
@@ -204,6 +210,7 @@ class Comparison:
             f"truth against truth, {self.repeats} pairs of bootstrap samples of the reference of "
             f"these sizes: mean and spread. Where there is a worst column, the line before is the "
             f"median; 'above' is by more than {_INSIDE:g} spreads, about one in twenty by chance"
+            f"{self._beside}"
         )
 
     def to_json(self) -> dict[str, Any]:

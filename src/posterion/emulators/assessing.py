@@ -60,7 +60,8 @@ def assessed(
         levels = [normal_probability(k) for k in _SIGMAS]
         enough = [level for level in levels if len(pulls) >= rows_for_level(level)]
         each = [conformal_factors(column, enough) for column in pulls.T]
-        emulator = replace(emulator, factors=np.array(each).T.reshape(len(enough), -1))
+        factors = np.array(each).T.reshape(len(enough), y.shape[1])
+        emulator = replace(emulator, factors=factors)
     unmeasured: tuple[str, ...] = ()
     held = parts["test"]
     if held.sum() < _FEWEST:
@@ -71,7 +72,9 @@ def assessed(
         found, missed = _of_intervals(emulator, x[held], y[held])
         checks += found
         reasons += missed
-    status = _status(walked, reasons)
+    if walked.tuning is not None and not (means.shape[0] > 1 and means.shape[1] >= 4):
+        unmeasured += ("R-hat: it takes two chains of four networks",)
+    status = _status(walked, reasons, unmeasured)
     health = Health(
         status,
         name=emulator.name,
@@ -98,11 +101,11 @@ def _mixing(means: np.ndarray, walked: Walked) -> tuple[list[Check], Reasons]:
     if means.shape[0] > 1 and means.shape[1] >= 4:
         rhat = split_rhat(flat)
         median, tail = float(np.nanmedian(rhat)), float(np.nanquantile(rhat, 0.95))
-        for name, value, limit in (("median", median, _RHAT), ("95 % quantile", tail, _RHAT_TAIL)):
+        for name, value, limit in (("median", median, _RHAT), ("95 %", tail, _RHAT_TAIL)):
             good = value <= limit
             checks.append(
                 Check(
-                    f"R-hat of predictions, {name}",
+                    f"R-hat in prediction, {name}",
                     value,
                     threshold=f"<= {limit}",
                     verdict="good" if good else "bad",
@@ -146,7 +149,7 @@ def _of_intervals(emulator: Emulator, x: Floats, y: Floats) -> tuple[list[Check]
                 f"coverage at {sigmas} sd, raw",
                 found.value,
                 found.error,
-                threshold=f"{promised:.4f}",
+                threshold=f">= {promised:.4f}",
                 verdict="bad" if low else "good",
             )
         )
@@ -186,8 +189,10 @@ def _relative(mean: Floats, y: Floats) -> float:
     return float(np.sqrt(np.mean((mean - y) ** 2 / y.var(axis=0))))
 
 
-def _status(walked: Walked, reasons: Reasons) -> Status:
+def _status(walked: Walked, reasons: Reasons, unmeasured: tuple[str, ...]) -> Status:
     found: Any = [status for status, _ in reasons]
     if Status.chains_disagree in found:
         return Status.chains_disagree if walked.complete else Status.budget_exhausted
-    return Status.overconfident if found else Status.calibrated
+    if found:
+        return Status.overconfident
+    return Status.unproven if unmeasured else Status.calibrated

@@ -40,6 +40,8 @@ from posterion.networks import Architecture, mlp
 
 Floats = NDArray[np.float64]
 
+_FEWEST = 20  # rows
+
 CITATIONS = ("posterion", "jax2018", "kidger2021", "cabezas2024", "kingma2015")
 
 
@@ -236,9 +238,13 @@ def _tables(x: Any, y: Any) -> tuple[dict[str, Floats], dict[str, Floats], dict[
                 f"no column {', '.join(missing)} to be a target; there is {', '.join(table_x)}"
             )
         table_y = {n: table_x.pop(n) for n in wanted}
+    elif isinstance(y, str) and not Path(y).suffix:
+        raise SampleError(f"no column {y} to be a target; there is {', '.join(table_x)}")
     else:
         table_y, more = numbers_of(y, "y")
         units = units | more
+    if both := sorted(set(table_x) & set(table_y)):
+        raise SampleError(f"{both[0]} is among the inputs and the targets: leave one out")
     if not table_x:
         raise SampleError("no column is left to be an input")
     rows = {len(next(iter(t.values()))) for t in (table_x, table_y)}
@@ -256,8 +262,9 @@ def _check_rows(x: Floats, x_names: list[str], y: Floats, y_names: list[str]) ->
                 f"{int((~fine).any(axis=1).sum())} rows are not finite, the first is row {row} in "
                 f"{names[column]!r}: leave them out"
             )
-    if len(x) <= x.shape[1]:
-        raise SampleError(f"{len(x)} rows are too few for {x.shape[1]} inputs")
+    needed = max(_FEWEST, x.shape[1] + 1)
+    if len(x) < needed:
+        raise SampleError(f"{len(x)} rows are too few for {x.shape[1]} inputs: {needed} are needed")
 
 
 def _check_labels(likelihood: Likelihood, y: Floats, names: list[str]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from posterion.core.columns import Column, pick
 from posterion.core.density import Window
-from posterion.core.errors import SettingError
+from posterion.core.errors import SampleError, SettingError
 from posterion.core.estimate import Estimate
 from posterion.core.statistics import normalised_weights
 from posterion.core.summary import summarise
@@ -29,6 +29,7 @@ __all__ = ["contours", "contours_page"]
 MASSES = (0.68, 0.95)
 LEVELS = 240  # of a column's window; a multiple of the cells of the script's grid
 OUTSIDE = 255
+_FEWEST = 50  # rows
 _BYTES = 3_000_000  # of draws on a page, before they are written as text
 _DRAWS = 30_000
 
@@ -73,6 +74,7 @@ def contours_page(
     Raises:
         SettingError: fewer than two columns, or no positive number of draws.
         ThetaError: an unknown name, or samples that lack a column.
+        SampleError: samples that are not finite, constant in a column, or fewer than 50.
     """
     chosen = pick(result.parameters, names)
     if len(chosen) < 2:
@@ -124,11 +126,27 @@ def _layers(result: Any, samples: Any, n: int, seed: int) -> list[Layer]:
     if samples is None:
         return [Layer.of(result, label="flow", n=n, seed=seed)]
     pair = pair_samples(result, samples, draws=n, seed=seed)
+    _check_samples(pair.second, [column.name for column in pair.columns])
     share = normalised_weights(pair.weights_second, len(pair.second))
     return [
         Layer(pair.columns, pair.first, "flow"),
         Layer(pair.columns, pair.second, pair.labels[1], share),
     ]
+
+
+def _check_samples(x: np.ndarray, names: Sequence[str]) -> None:
+    fine = np.isfinite(x)
+    if not fine.all():
+        row, column = np.argwhere(~fine)[0]
+        raise SampleError(
+            f"{int((~fine).any(axis=1).sum())} rows of the samples are not finite, the first is "
+            f"row {row} in {names[column]!r}: leave them out"
+        )
+    if len(x) < _FEWEST:
+        raise SampleError(f"the samples have {len(x)} rows; contours take at least {_FEWEST}")
+    flat = [name for name, part in zip(names, x.T, strict=True) if part.min() == part.max()]
+    if flat:
+        raise SampleError(f"constant columns have no contours: {', '.join(flat)}")
 
 
 def _thinned(layer: Layer, chosen: Sequence[int], n: int, seed: int) -> Layer:
