@@ -350,3 +350,15 @@ def test_check_measures_against_the_density_of_the_study(fake, posterion, file, 
     code, _, err = posterion("check", tmp_path / "x.posterion")
     assert code == 2 and "--study NAME" in err
     assert Status.undertrained.ok is False
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [(["--version"], 0, "posterion"), (["show", "nothing"], 1, "error:"), (["run"], 2, "NAME")],
+)
+def test_the_program_ends_with_its_code_and_all_that_was_said(words, code, said):
+    done = subprocess.run(
+        [sys.executable, "-m", "posterion.cli", *words], capture_output=True, text=True
+    )
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr
