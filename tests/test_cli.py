@@ -354,7 +354,7 @@ def test_check_measures_against_the_density_of_the_study(fake, posterion, file, 
 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
-    [(["--version"], 0, "posterion"), (["show", "nothing"], 1, "error:"), (["run"], 2, "NAME")],
+    [(["--version"], 0, "posterion"), (["show", "nothing"], 1, "error:"), (["run"], 2, "Usage")],
 )
 def test_the_program_ends_with_its_code_and_all_that_was_said(words, code, said):
     done = subprocess.run(
