@@ -1,5 +1,6 @@
 """Chains of networks: the conjugate posterior, resuming bit for bit, what is refused."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +11,7 @@ from posterion.emulators import chains as chains_module
 from posterion.emulators.chains import walk_networks, windows
 from posterion.emulators.density import Joint, data_of
 from posterion.emulators.kernels import KERNELS, AdjustedMclmc, Hmc, Mclmc, Nuts, make_kernel
-from posterion.emulators.likelihoods import Gaussian
+from posterion.emulators.likelihoods import Gaussian, Own
 from posterion.emulators.priors import Independent
 from posterion.networks import mlp
 
@@ -150,3 +151,19 @@ def test_a_start_that_is_not_finite_is_refused():
         bad = np.full((2, joint.dim), np.nan, np.float32)
         walk_networks(joint, data_of(X, Y), bad, Nuts(), draws=5, warmup=5)
     assert np.isfinite(start).all() and jnp.isfinite(joint.log_prior(jnp.asarray(start)))
+
+
+def test_an_infinite_density_holds_no_chain():
+    """Beyond a wall the log-density is +inf: such transitions are divergences and are undone."""
+    joint, start = linear()
+
+    def wall(out, y):
+        return jnp.where(out[:, 0] > 3.0, jnp.inf, -0.5 * (out - y)[:, 0] ** 2 / SIGMA**2)
+
+    own = Own(wall, lambda key, out: out, lambda out: (out, jnp.ones_like(out)))
+    joint = eqx.tree_at(lambda j: j.likelihood, joint, own)
+    starts = np.zeros((2, 4), np.float32)
+    found = walk_networks(joint, data_of(X, Y), starts, Hmc(), draws=300, warmup=50, seed=1)
+    assert np.isfinite(found.log_density).all()
+    assert len(np.unique(found.theta[0, :, 0])) > 100
+    assert start.shape == (4,)

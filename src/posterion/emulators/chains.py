@@ -331,9 +331,7 @@ def _advance(
     adapt = warming == 1
 
     def density(theta: Array) -> Array:
-        value = joint.log_prob(theta, data)
-        # +inf would hold a chain for good; it counts as a divergence, like NaN.
-        return jnp.where(value == jnp.inf, jnp.nan, value)
+        return joint.log_prob(theta, data)
 
     def one(walker: _Walker, key: PRNGKeyArray) -> tuple[_Walker, dict[str, Array]]:
         line = jnp.zeros(capacity, jnp.float32)
@@ -347,8 +345,14 @@ def _advance(
         }
 
         def transition(i: Array, carry: tuple[_Walker, dict[str, Array]]) -> Any:
-            (state, tuning, moments), records = carry
-            state, info = kernel.move(density, jax.random.fold_in(key, first + i), state, tuning)
+            (before, tuning, moments), records = carry
+            after, info = kernel.move(density, jax.random.fold_in(key, first + i), before, tuning)
+            # +inf would hold a chain for good: it counts as a divergence, like NaN.
+            lost = after.logdensity == jnp.inf
+            state = jax.tree.map(lambda new, old: jnp.where(lost, old, new), after, before)
+            info = info._replace(
+                acceptance=jnp.where(lost, 0.0, info.acceptance), divergent=info.divergent | lost
+            )
             adapted = kernel.adapt(tuning, info)
             tuning = jax.tree.map(lambda new, old: jnp.where(adapt, new, old), adapted, tuning)
             seen = moments.count + 1
