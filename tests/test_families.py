@@ -112,6 +112,7 @@ def test_masks_by_name(masks):
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [
+        (lambda: flows.maf(0), SettingError, "at least one coordinate, got dim=0"),
         (lambda: flows.maf(3, order=[0, 1]), ShapeError, "2 entries for 3"),
         (lambda: flows.maf(3, order=[0, 1, 1]), ShapeError, "no permutation"),
         (lambda: flows.maf(3, periodic=[True]), ShapeError, "1 entries for 3"),

@@ -51,7 +51,14 @@ def moving(
     bins: int,
     spline: str = "rational_quadratic",
 ) -> Transformer:
-    """How lines and angles are moved."""
+    """How lines and angles are moved.
+
+    Raises:
+        SettingError: no coordinates.
+        ShapeError: ``periodic`` has another length.
+    """
+    if dim < 1:
+        raise SettingError(f"a flow has at least one coordinate, got dim={dim}")
     flags = (False,) * dim if periodic is None else tuple(bool(flag) for flag in periodic)
     if len(flags) != dim:
         raise ShapeError(f"periodic has {len(flags)} entries for {dim} coordinates")
