@@ -17,7 +17,7 @@ def folder(tmp_path_factory):
     rng = np.random.default_rng(0)
     scan = {"m": rng.uniform(100, 500, 1000), "tan": rng.uniform(1, 60, 1000)}
     scan |= {"sigma": np.exp(-scan["m"] / 100), "code": rng.normal(size=1000)}
-    write_draws(path / "scan.parquet", scan, units={"sigma": "pb", "m": "GeV"})
+    write_draws(path / "scan.parquet", scan, units={"sigma": "pb", "m": "GeV", "code": "s"})
     write_draws(path / "points.csv", {"tan": scan["tan"][:70], "m": scan["m"][:70] + 200})
     return path
 
@@ -37,6 +37,7 @@ def test_from_a_table_to_predictions(folder, capsys, monkeypatch):
     assert not file.with_suffix(".chains").exists()
     kept = posterion.load(file)
     assert kept.inputs.names == ("m", "tan") and kept.targets.log.all()
+    assert kept.inputs.units == ("GeV", "") and kept.targets.units == ("pb",)
     monkeypatch.setattr(emulating, "ROWS", 32)
     code, said, _ = called(capsys, "predict", file, folder / "points.csv", "-o", out)
     assert code == 0 and "70 points" in said

@@ -210,6 +210,7 @@ NAN[5] = np.nan
         (X, "tau", {}, SampleError, "no column tau to be a target; there is m, tan"),
         (X, {"m": X["m"]}, {}, SampleError, "m is among the inputs and the targets"),
         (X, Y, {"log": ["mass"]}, SettingError, "no column mass"),
+        (X, Y, {"units": {"mass": "GeV"}}, SettingError, "units: no column mass"),
         (X, Y, {"likelihood": "bernoulli"}, SampleError, "labels are 0 or 1"),
         (X, Y, {"likelihood": "categorical"}, SampleError, "classes are numbers"),
         (X, Y, {"sampler": "gibbs"}, SettingError, "unknown sampler"),
@@ -218,7 +219,7 @@ NAN[5] = np.nan
         (X, Y, {"network": eqx.nn.Linear(3, 1, key=jax.random.key(0))}, SettingError, "2 inputs"),
         (X, Y, {"network": eqx.nn.Linear(2, 4, key=jax.random.key(0))}, SettingError, "gives"),
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_bad_input_is_refused(x, y, settings, error, message):
     with pytest.raises(error, match=message):

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 from posterion.cli import emulating, results, running  # noqa: F401  (they add their commands)
 from posterion.cli.common import app
@@ -45,5 +46,6 @@ def program() -> None:
     if status:
         logging.shutdown()
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            with suppress(OSError):  # nobody reads it any more
+                stream.flush()
         os._exit(status)

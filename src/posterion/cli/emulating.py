@@ -54,7 +54,7 @@ def emulate(
         writable_directory(output.parent)
         from posterion import emulators, networks
 
-        whole = io.read_table(table)
+        whole, known = io.read_table(table), io.read_metadata(table)["units"]
         targets = _names(target)
         chosen = _names(inputs) if inputs else [n for n in whole if n not in targets]
         if both := sorted(set(chosen) & set(targets)):
@@ -68,6 +68,7 @@ def emulate(
             likelihood=likelihood,
             prior=prior,
             sampler=sampler,
+            units={k: v for k, v in known.items() if k in (*chosen, *targets)},
             log=[*(_names(log) if log else []), *(targets if log_target else [])],
             chains=chains,
             draws=draws,

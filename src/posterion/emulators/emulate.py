@@ -7,7 +7,7 @@ of the correction rows gives the conformal factors, what they say of the test ro
 
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ def emulate(
     prior: Any = "gaussian",
     sampler: str | Kernel | Approximation = "mclmc",
     log: Sequence[str] = (),
+    units: Mapping[str, str] | None = None,
     chains: int = 4,
     draws: int = 50,
     warmup: int = 600,
@@ -87,6 +88,7 @@ def emulate(
             and less exact, ``"ensemble"``, ``"laplace"``, ``"mean-field"``, ``"swag"`` or an
             :class:`~posterion.emulators.Approximation`, which begin at the ``chains`` networks.
         log: names of inputs and targets whose logarithm is taken; an array's are ``x[0]``, ``y``.
+        units: of columns, by name; of a table's path they are those of the file.
         chains: each with a start of its own.
         draws: networks kept of each chain.
         warmup: transitions before, that tune the sampler.
@@ -121,7 +123,10 @@ def emulate(
     weights_prior = make_prior(prior)
     quick = _approximation(sampler)
     kernel = None if quick is not None else make_kernel(sampler)
-    table_x, table_y, units = _tables(x, y)
+    table_x, table_y, given = _tables(x, y)
+    known = given | dict(units or {})
+    if unknown := sorted(set(known) - set(table_x) - set(table_y) - set(given)):
+        raise SettingError(f"units: no column {', '.join(unknown)}")
     rows_x, rows_y = (np.stack(list(t.values()), axis=1) for t in (table_x, table_y))
     _check_rows(rows_x, list(table_x), rows_y, list(table_y))
     chosen = make_likelihood(likelihood, max(2, int(rows_y.max()) + 1))
@@ -133,7 +138,7 @@ def emulate(
         "training": place >= test + correction,
     }
     taken = parts["training"]
-    inputs, targets = _scales(table_x, table_y, units, list(log), chosen, taken)
+    inputs, targets = _scales(table_x, table_y, known, list(log), chosen, taken)
     twins = warn_of_twins(rows_x, rows_y)
     scaled_x = inputs.scaled(rows_x).astype(np.float32)
     scaled_y = targets.scaled(rows_y).astype(np.float32)
