@@ -1,0 +1,1 @@
+"""The study ``susy``: Bayesian networks in place of a spectrum and cross section code."""
