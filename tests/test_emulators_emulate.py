@@ -173,8 +173,20 @@ def test_chains_of_one_seed_are_the_same_and_resume(tmp_path):
     again = emulate(X, Y, log=["sigma"], path=path, resume=True, **{**SMALL, "warmup": 2})
     plain = emulate(X, Y, log=["sigma"], **{**SMALL, "warmup": 2})
     np.testing.assert_array_equal(again.theta, plain.theta)
-    assert not path.exists()
+    assert path.exists()  # until the emulator is saved it is the only copy
     np.testing.assert_array_equal(whole.theta, emulate(X, Y, log=["sigma"], **SMALL).theta)
+
+
+def test_chains_begin_at_the_networks_of_another():
+    trained = emulate(X, Y, log=["sigma"], **{**SMALL, "sampler": "ensemble"})
+    settings = {**SMALL, "sampler": "ensemble", "chains": 3}
+    found = emulate(X, Y, log=["sigma"], start=trained, **settings)
+    np.testing.assert_array_equal(found.theta[:2], trained.theta)
+    np.testing.assert_array_equal(found.theta[2], trained.theta[0])
+    np.testing.assert_array_equal(found.history["loss"], trained.history["loss"])
+    other = {**SMALL, "network": mlp((3,), "tanh")}
+    with pytest.raises(SettingError, match="the networks to start at have"):
+        emulate(X, Y, log=["sigma"], start=trained, **other)
 
 
 def test_few_held_out_rows_are_said_and_wide_intervals_have_no_correction():

@@ -181,7 +181,7 @@ def test_squark_pairs_of_one_flavour_integrate_their_angle():
 @pytest.mark.parametrize("masses", TABLE, ids=str)
 def test_leading_order_beside_published_tables(masses):
     with jax.enable_x64(True):
-        found = strong._cross_sections(
+        found = strong.cross_sections(
             jnp.asarray([float(masses[0])]), jnp.asarray([float(masses[1])]),
             [jnp.asarray([1000.0])], flavours=5, next_order=False,
         )  # fmt: skip
@@ -198,7 +198,7 @@ def test_exchanged_masses_enter_as_published():
     # The densities cancel in ratios at one mean mass.
     with jax.enable_x64(True):
         masses = jnp.asarray([1000.0, 1000.0]), jnp.asarray([1000.0, 3000.0])
-        found = strong._cross_sections(
+        found = strong.cross_sections(
             *masses, [masses[0]], flavours=5, next_order=False
         )  # fmt: skip
     for name, place in (("squark_antisquark", 1), ("squarks", 2)):

@@ -82,6 +82,7 @@ def emulate(
         )
         typer.echo(str(found))
         found.save(output)
+        beside.unlink(missing_ok=True)
         typer.echo(f"wrote {output}")
 
 

@@ -15,9 +15,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
-from posterion.core.errors import SampleError, SettingError
+from posterion.core.errors import SettingError
 from posterion.core.progress import progress
 from posterion.core.versions import versions
 from posterion.emulators.approximations import APPROXIMATIONS, Approximation
@@ -26,21 +25,11 @@ from posterion.emulators.chains import Walked, walk_networks
 from posterion.emulators.density import Data, Joint, data_of
 from posterion.emulators.emulator import Emulator
 from posterion.emulators.kernels import Kernel, make_kernel
-from posterion.emulators.likelihoods import Bernoulli, Categorical, Likelihood, make_likelihood
+from posterion.emulators.likelihoods import Likelihood
 from posterion.emulators.priors import WeightPrior, make_prior
-from posterion.emulators.tables import (
-    Columns,
-    columns_of,
-    numbers_of,
-    uniform_of_rows,
-    warn_of_twins,
-)
+from posterion.emulators.rows import rows_of
 from posterion.emulators.warming import warm_start
 from posterion.networks import Architecture, mlp
-
-Floats = NDArray[np.float64]
-
-_FEWEST = 20  # rows
 
 CITATIONS = ("posterion", "jax2018", "kidger2021", "cabezas2024", "kingma2015")
 
@@ -65,6 +54,7 @@ def emulate(
     correction: float | int = 0.1,
     test: float | int = 0.1,
     seed: int = 0,
+    start: Emulator | None = None,
     path: str | Path | None = None,
     resume: bool = False,
     seconds: float | int | None = None,
@@ -99,7 +89,8 @@ def emulate(
         correction: share of rows that the conformal factors are taken from.
         test: share of rows that the health is taken from.
         seed: of everything.
-        path: file in which the chains are kept as they grow; it is removed at the end.
+        start: an emulator of the same network: chains begin at its networks, without Adam.
+        path: file in which the chains are kept as they grow; it stays, for you to remove.
         resume: go on from that file, if it is there.
         seconds: that the chains may take, about; the result then depends on the machine.
         quiet: no progress bar; by default only where there is no terminal.
@@ -113,8 +104,6 @@ def emulate(
         SettingError: unknown or unusable settings.
         CheckpointError: the file is of another run.
     """
-    if not (correction >= 0 and test >= 0 and correction + test < 0.9):
-        raise SettingError(f"correction and test are shares of the rows: {correction}, {test}")
     if chains < 1 or epochs < 1 or batch < 1 or not rate > 0 or seed < 0:
         raise SettingError(
             f"chains, epochs, batch and rate must be positive and the seed not negative, got "
@@ -123,37 +112,24 @@ def emulate(
     weights_prior = make_prior(prior)
     quick = _approximation(sampler)
     kernel = None if quick is not None else make_kernel(sampler)
-    table_x, table_y, given = _tables(x, y)
-    known = given | dict(units or {})
-    if unknown := sorted(set(known) - set(table_x) - set(table_y) - set(given)):
-        raise SettingError(f"units: no column {', '.join(unknown)}")
-    rows_x, rows_y = (np.stack(list(t.values()), axis=1) for t in (table_x, table_y))
-    _check_rows(rows_x, list(table_x), rows_y, list(table_y))
-    chosen = make_likelihood(likelihood, max(2, int(rows_y.max()) + 1))
-    _check_labels(chosen, rows_y, list(table_y))
-    place = uniform_of_rows(rows_x)
-    parts = {
-        "test": place < test,
-        "correction": (place >= test) & (place < test + correction),
-        "training": place >= test + correction,
-    }
-    taken = parts["training"]
-    inputs, targets = _scales(table_x, table_y, known, list(log), chosen, taken)
-    twins = warn_of_twins(rows_x, rows_y)
-    scaled_x = inputs.scaled(rows_x).astype(np.float32)
-    scaled_y = targets.scaled(rows_y).astype(np.float32)
-    joint, starts = _starts(network, weights_prior, chosen, scaled_x, scaled_y, chains, seed)
-    data = data_of(scaled_x[taken], scaled_y[taken])
+    rows = rows_of(
+        x, y, likelihood=likelihood, log=log, units=units, correction=correction, test=test
+    )
+    train_x, train_y = rows.training
+    joint, starts = _starts(network, weights_prior, rows.likelihood, train_x, train_y, chains, seed)
+    data = data_of(train_x, train_y)
     began = time.perf_counter()
     with progress(f"emulating {name}", quiet=quiet, total=chains * epochs) as bar:
-        warmed, history = _warmed(
-            joint, starts, scaled_x[taken], scaled_y[taken], data, epochs, batch, rate, seed, bar
-        )
+        if start is None:
+            settings = {"epochs": epochs, "batch": batch, "rate": rate, "seed": seed}
+            warmed, history = _warmed(joint, starts, train_x, train_y, data, bar, **settings)
+        else:
+            warmed, history = _taken_over(start, joint, chains), start.history
         adam = time.perf_counter() - began
         whole = warmup + draws * thin
         bar.update(0, total=whole, description=f"sampling {name}")
         if kernel is None:
-            table = scaled_x[taken], scaled_y[taken], data
+            table = train_x, train_y, data
             walked = _without_chains(quick, joint, warmed, table, draws, batch, seed)
         else:
             walked = walk_networks(
@@ -167,7 +143,7 @@ def emulate(
                 seed=seed,
                 path=path,
                 resume=resume,
-                identity={"name": name, "rows": len(rows_x), "start": float(np.abs(warmed).sum())},
+                identity={"name": name, "rows": len(rows.x), "start": float(np.abs(warmed).sum())},
                 max_seconds=seconds,
                 on_wake=lambda done, calls: bar.update(done, calls=calls),
             )
@@ -179,14 +155,14 @@ def emulate(
             name=name,
             network=joint.network(jnp.asarray(warmed[0])),
             prior=weights_prior,
-            likelihood=chosen,
+            likelihood=rows.likelihood,
             theta=walked.theta,
-            inputs=inputs,
-            targets=targets,
-            factors=np.empty((0, len(table_y))),
+            inputs=rows.inputs,
+            targets=rows.targets,
+            factors=np.empty((0, rows.y.shape[1])),
             history=history,
             settings={
-                "likelihood": repr(chosen),
+                "likelihood": repr(rows.likelihood),
                 "prior": repr(weights_prior),
                 "sampler": repr(quick if kernel is None else kernel),
                 "draws": draws,
@@ -203,17 +179,14 @@ def emulate(
             citations=CITATIONS,
             provenance={
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                "rows": {part: int(which.sum()) for part, which in parts.items()},
-                "rows_with_equal_inputs": twins,
+                "rows": {part: int(which.sum()) for part, which in rows.parts.items()},
+                "rows_with_equal_inputs": rows.twins,
                 "python": platform.python_version(),
                 "machine": platform.machine(),
             },
         )
         bar.update(description=f"checking {name}")
-        result = assessed(blank, walked, rows_x, rows_y, parts, adam)
-    if path is not None and walked.complete:
-        Path(path).unlink(missing_ok=True)
-    return result
+        return assessed(blank, walked, rows.x, rows.y, rows.parts, adam)
 
 
 def _approximation(sampler: Any) -> Approximation | None:
@@ -232,81 +205,6 @@ def _without_chains(
     statistics = {"diverging": none.astype(int)}
     seconds = time.perf_counter() - began
     return Walked(theta, none, statistics, None, 0, 0, seconds, True)
-
-
-def _tables(x: Any, y: Any) -> tuple[dict[str, Floats], dict[str, Floats], dict[str, str]]:
-    table_x, units = numbers_of(x, "x")
-    wanted = [y] if isinstance(y, str) and y in table_x else y
-    if isinstance(wanted, list | tuple) and wanted and all(isinstance(n, str) for n in wanted):
-        if missing := [n for n in wanted if n not in table_x]:
-            raise SampleError(
-                f"no column {', '.join(missing)} to be a target; there is {', '.join(table_x)}"
-            )
-        table_y = {n: table_x.pop(n) for n in wanted}
-    elif isinstance(y, str) and not Path(y).suffix:
-        raise SampleError(f"no column {y} to be a target; there is {', '.join(table_x)}")
-    else:
-        table_y, more = numbers_of(y, "y")
-        units = units | more
-    if both := sorted(set(table_x) & set(table_y)):
-        raise SampleError(f"{both[0]} is among the inputs and the targets: leave one out")
-    if not table_x:
-        raise SampleError("no column is left to be an input")
-    rows = {len(next(iter(t.values()))) for t in (table_x, table_y)}
-    if len(rows) > 1:
-        raise SampleError(f"inputs and targets have different numbers of rows: {sorted(rows)}")
-    return table_x, table_y, units
-
-
-def _check_rows(x: Floats, x_names: list[str], y: Floats, y_names: list[str]) -> None:
-    for values, names in ((x, x_names), (y, y_names)):
-        fine = np.isfinite(values)
-        if not fine.all():
-            row, column = np.argwhere(~fine)[0]
-            raise SampleError(
-                f"{int((~fine).any(axis=1).sum())} rows are not finite, the first is row {row} in "
-                f"{names[column]!r}: leave them out"
-            )
-    needed = max(_FEWEST, x.shape[1] + 1)
-    if len(x) < needed:
-        raise SampleError(f"{len(x)} rows are too few for {x.shape[1]} inputs: {needed} are needed")
-
-
-def _check_labels(likelihood: Likelihood, y: Floats, names: list[str]) -> None:
-    if isinstance(likelihood, Bernoulli) and not np.isin(y, (0, 1)).all():
-        odd = sorted({float(v) for v in y[~np.isin(y, (0, 1))][:5]})
-        raise SampleError(f"labels are 0 or 1, but {', '.join(names)} holds {odd} as well")
-    if isinstance(likelihood, Categorical):
-        whole = (y == np.round(y)) & (y >= 0) & (y < likelihood.classes)
-        if not whole.all():
-            raise SampleError(
-                f"classes are numbers 0 ... {likelihood.classes - 1}, but {', '.join(names)} holds "
-                f"{float(y[~whole][0])}"
-            )
-
-
-def _scales(
-    table_x: dict[str, Floats],
-    table_y: dict[str, Floats],
-    units: dict[str, str],
-    log: list[str],
-    likelihood: Likelihood,
-    taken: NDArray[np.bool_],
-) -> tuple[Columns, Columns]:
-    """Of inputs and targets, from the training rows."""
-    if unknown := sorted(set(log) - set(table_x) - set(table_y)):
-        known = ", ".join([*table_x, *table_y])
-        raise SettingError(f"log: no column {', '.join(unknown)}; there is {known}")
-    labels = isinstance(likelihood, Bernoulli | Categorical)
-    if labels and (marked := sorted(set(log) & set(table_y))):
-        raise SettingError(f"log: {', '.join(marked)} holds labels, which have no logarithm")
-    for table in (table_x, table_y):  # every row, training or not, must have its logarithm
-        columns_of(table, {}, [n for n in log if n in table], scaled=False)
-    found = []
-    for table, scaled in ((table_x, True), (table_y, not labels)):
-        part = {name: column[taken] for name, column in table.items()}
-        found.append(columns_of(part, units, [n for n in log if n in table], scaled=scaled))
-    return found[0], found[1]
 
 
 def _starts(
@@ -358,31 +256,33 @@ def _shaken(network: eqx.Module, key: Any) -> eqx.Module:
     return eqx.combine(jax.tree.unflatten(structure, drawn), still)
 
 
+def _taken_over(start: Emulator, joint: Joint, chains: int) -> np.ndarray:
+    """The last network of each chain of another emulator, over again where these are fewer."""
+    last = start.theta[:, -1]
+    if last.shape[1] != joint.dim:
+        raise SettingError(
+            f"the networks to start at have {last.shape[1]} numbers, this one has {joint.dim}: "
+            "network, prior and likelihood must be the same"
+        )
+    return last[np.arange(chains) % len(last)]
+
+
 def _warmed(
     joint: Joint,
     starts: np.ndarray,
     x: np.ndarray,
     y: np.ndarray,
     data: Data,
-    epochs: int,
-    batch: int,
-    rate: float | int,
-    seed: int,
     bar: Any,
+    *,
+    seed: int,
+    **settings: Any,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     found, losses = [], []
-    for chain, start in enumerate(starts):
-        theta, scores = warm_start(
-            joint,
-            start,
-            x,
-            y,
-            data,
-            epochs=epochs,
-            batch=batch,
-            rate=rate,
-            seed=seed + 7919 * chain,
-        )
+    epochs = settings["epochs"]
+    for chain, begun in enumerate(starts):
+        own = seed + 7919 * chain
+        theta, scores = warm_start(joint, begun, x, y, data, seed=own, **settings)
         found.append(theta)
         losses += scores
         bar.update((chain + 1) * epochs, loss=scores[-1])

@@ -15,15 +15,18 @@ from numpy.typing import NDArray
 
 from posterion.studies.susy.higgs import higgs_masses
 from posterion.studies.susy.parameters import NAMES
-from posterion.studies.susy.spectrum import charginos, neutralinos, sfermions
+from posterion.studies.susy.spectrum import LIGHT_SQUARKS, charginos, neutralinos, sfermions
 from posterion.studies.susy.strong import cross_sections
 
-__all__ = ["HIGGS_RANGE", "LEP_CHARGINO", "evaluate"]
+__all__ = ["HIGGS_RANGE", "LEP_CHARGINO", "LEP_SFERMION", "evaluate"]
 
 Floats = NDArray[np.float64]
 
 LEP_CHARGINO = 103.5
 """GeV: lighter charginos were excluded at LEP (LEPSUSYWG/01-03.1)."""
+
+LEP_SFERMION = 100.0
+"""GeV: of charged sleptons and squarks, about (LEPSUSYWG/04-01.1, 04-02.1)."""
 
 HIGGS_RANGE = (120.0, 130.0)
 """GeV: what is viable, given some GeV of uncertainty of the mass that is computed."""
@@ -40,7 +43,7 @@ def evaluate(points: Floats) -> dict[str, Floats]:
     Returns:
         By name, ``(n,)`` each: masses in GeV (of a tachyon minus the root), ``m_h``, ``sigma`` in
         pb (nan where there is a tachyon); 0 or 1: ``sound`` without tachyons and with a neutral
-        lightest superpartner and charginos that LEP did not see, ``viable`` if sound and ``m_h``
+        lightest superpartner and none that LEP had seen, ``viable`` if sound and ``m_h``
         is in its range.
     """
     with jax.enable_x64(True):
@@ -68,10 +71,13 @@ def _evaluate(points: Array) -> dict[str, Array]:
     lightest = jnp.min(jnp.stack(list(masses.values())), axis=0)
     tachyon = (lightest <= 0) | (higgs <= 0)
     others = jnp.minimum(jnp.minimum(lightest, gluino), charged[:, 0])
-    sound = ~tachyon & (neutral[:, 0] <= others) & (charged[:, 0] > LEP_CHARGINO)
+    seen = (charged[:, 0] < LEP_CHARGINO) | (lightest < LEP_SFERMION)
+    sound = ~tachyon & (neutral[:, 0] <= others) & ~seen
     viable = sound & (higgs > HIGGS_RANGE[0]) & (higgs < HIGGS_RANGE[1])
     safe = {name: jnp.maximum(m, 1.0) for name, m in masses.items()}
-    total = sum(cross_sections(safe, gluino).values(), jnp.zeros_like(gluino))
+    squark = jnp.mean(jnp.stack([safe[name] for name in LIGHT_SQUARKS]), axis=0)
+    third = [safe[name] for name in ("t1", "t2", "b1", "b2")]
+    total = sum(cross_sections(squark, gluino, third).values(), jnp.zeros_like(gluino))
     columns = {"gluino": gluino}
     columns |= {f"neutralino{i + 1}": neutral[:, i] for i in range(4)}
     columns |= {f"chargino{i + 1}": charged[:, i] for i in range(2)}

@@ -65,7 +65,7 @@ def densities(x: Floats, scale: Floats) -> dict[str, Floats]:
     lx = np.log(1 / x)
 
     def of(coefficients: tuple[float, ...], variable: Floats = s) -> Floats:
-        return np.polynomial.polynomial.polyval(variable, coefficients)
+        return np.asarray(np.polynomial.polynomial.polyval(variable, coefficients), np.float64)
 
     def valence(name: str) -> Floats:
         norm, first, second, a, b, c, fall = (of(row) for row in _VALENCE[name])

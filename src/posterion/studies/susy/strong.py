@@ -9,8 +9,8 @@ integral over the energy depend on it alone: they are tabulated once and interpo
 
 import functools
 import math
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +18,6 @@ from jaxtyping import Array
 
 from posterion.studies.susy import partonic
 from posterion.studies.susy.partons import alpha_s, densities
-from posterion.studies.susy.spectrum import LIGHT_SQUARKS
 
 __all__ = ["CHANNELS", "cross_sections"]
 
@@ -59,71 +58,61 @@ class _Pair(NamedTuple):
 
 
 def cross_sections(
-    masses: Mapping[str, Array], gluino: Array, *, next_order: bool = True
+    squark: Array,
+    gluino: Array,
+    third: Sequence[Array],
+    *,
+    flavours: int = 4,
+    next_order: bool = True,
 ) -> dict[str, Array]:
     """Cross sections in pb of each of `CHANNELS`, ``(n,)``.
 
     Args:
-        masses: of squarks by the names of `spectrum.sfermions`, GeV.
+        squark: mean mass of the light squarks, GeV.
         gluino: its mass.
+        third: masses of squarks that are made in pairs of their own, stops and sbottoms.
+        flavours: of light squarks, of two chiralities each.
         next_order: whether to multiply by the factor for the next order.
     """
-    squark = sum(masses[name] for name in LIGHT_SQUARKS) / len(LIGHT_SQUARKS)
-    return _cross_sections(
-        squark, gluino, [masses[n] for n in ("t1", "t2", "b1", "b2")], flavours=4,
-        next_order=next_order,
-    )  # fmt: skip
-
-
-def _cross_sections(
-    squark: Array, gluino: Array, single: list[Array], *, flavours: int, next_order: bool
-) -> dict[str, Array]:
     g2, q2 = gluino[:, None] ** 2, squark[:, None] ** 2
-    kinds = 2 * flavours
+
+    def factor(name: str, mean: Array) -> Array:
+        leading = _PICOBARN * math.pi * alpha_s(mean) ** 2
+        if not next_order:
+            return leading
+        x, r = jnp.tanh(jnp.log(mean / 1000)), jnp.tanh(jnp.log(gluino / squark))
+        terms = (1.0, x, x**2, r, r**2, x * r)
+        return leading * sum(c * term for c, term in zip(_NEXT_ORDER[name], terms, strict=True))
+
+    def single(pair: _Pair, q: Array) -> Array:
+        return pair.gg * partonic.gg_to_squark(q) + pair.flavour * partonic.qq_to_squark(q)
 
     pair = _pair(gluino)
     q, g = q2 / pair.energy2, g2 / pair.energy2
-    of_gluons, of_quarks = partonic.gg_to_gluinos(g), partonic.qq_to_gluinos(q, g)
-    found = {"gluinos": pair.total(pair.gg * of_gluons + pair.flavour * of_quarks)}
+    value = pair.gg * partonic.gg_to_gluinos(g) + pair.flavour * partonic.qq_to_gluinos(q, g)
+    found = {"gluinos": factor("gluinos", gluino) * pair.total(value)}
 
     pair = _pair(squark)
     q, g = q2 / pair.energy2, g2 / pair.energy2
     exchange, interference = partonic.qqbar_to_squarks(q, g)
-    found["squark_antisquark"] = pair.total(
-        kinds * (pair.gg * partonic.gg_to_squark(q) + pair.flavour * partonic.qq_to_squark(q))
-        + pair.any_flavour * exchange
-        + pair.flavour * interference
-    )
+    value = 2 * flavours * single(pair, q) + pair.any_flavour * exchange
+    value = value + pair.flavour * interference
+    found["squark_antisquark"] = factor("squark_antisquark", squark) * pair.total(value)
     exchange, same = partonic.qquark_to_squarks(q, g)
-    found["squarks"] = pair.total(pair.any_quarks * exchange + pair.quarks * same)
+    value = pair.any_quarks * exchange + pair.quarks * same
+    found["squarks"] = factor("squarks", squark) * pair.total(value)
 
-    pair = _pair((squark + gluino) / 2)
-    found["squark_gluino"] = pair.total(
-        pair.qg * partonic.qg_to_both(q2 / pair.energy2, g2 / pair.energy2)
-    )
+    mean = (squark + gluino) / 2
+    pair = _pair(mean)
+    value = pair.qg * partonic.qg_to_both(q2 / pair.energy2, g2 / pair.energy2)
+    found["squark_gluino"] = factor("squark_gluino", mean) * pair.total(value)
 
-    means = dict.fromkeys(CHANNELS, squark)
-    means |= {"gluinos": gluino, "squark_gluino": (squark + gluino) / 2}
-    found = {name: value * _factor(name, means[name], squark, gluino, next_order)
-             for name, value in found.items()}  # fmt: skip
     total = jnp.zeros_like(gluino)
-    for mass in single:
+    for mass in third:
         pair = _pair(mass)
-        q = mass[:, None] ** 2 / pair.energy2
-        value = pair.gg * partonic.gg_to_squark(q) + pair.flavour * partonic.qq_to_squark(q)
-        total = total + pair.total(value) * _factor(
-            "third_generation", mass, squark, gluino, next_order
-        )
+        value = pair.total(single(pair, mass[:, None] ** 2 / pair.energy2))
+        total = total + factor("third_generation", mass) * value
     return found | {"third_generation": total}
-
-
-def _factor(name: str, mean: Array, squark: Array, gluino: Array, next_order: bool) -> Array:
-    leading = _PICOBARN * math.pi * alpha_s(mean) ** 2
-    if not next_order:
-        return leading
-    x, r = jnp.tanh(jnp.log(mean / 1000)), jnp.tanh(jnp.log(gluino / squark))
-    terms = (1.0, x, x**2, r, r**2, x * r)
-    return leading * sum(c * term for c, term in zip(_NEXT_ORDER[name], terms, strict=True))
 
 
 def _pair(mean: Array) -> _Pair:
@@ -174,7 +163,7 @@ def _luminosities(tau: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, ...]:
     first = densities(root * np.exp(y), scale[..., None])
     second = {name: value[..., ::-1] for name, value in first.items()}  # y to -y
 
-    def integral(product: np.ndarray) -> np.ndarray:
+    def integral(product: Any) -> np.ndarray:
         return half * np.sum(weights * product, -1)
 
     def summed(beam: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray:
