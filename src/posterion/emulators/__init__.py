@@ -7,6 +7,7 @@ from posterion.emulators.approximations import (
     MeanField,
     Swag,
 )
+from posterion.emulators.design import next_points
 from posterion.emulators.emulate import emulate
 from posterion.emulators.emulator import Emulator, table_of
 from posterion.emulators.kernels import AdjustedMclmc, Hmc, Kernel, Mclmc, Nuts
@@ -55,6 +56,7 @@ __all__ = [
     "Swag",
     "WeightPrior",
     "emulate",
+    "next_points",
     "reweight",
     "table_of",
 ]

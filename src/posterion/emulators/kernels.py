@@ -238,7 +238,9 @@ class Mclmc(Kernel):
 
     def start(self, dim: int) -> Tuning:
         """See `Kernel`."""
-        step = 0.005 * math.sqrt(dim)  # small: posteriors of networks are narrow
+        # So small that a start from training stays where it is: from a step that is too large a
+        # chain does not come back. It grows to what the errors allow within a few transitions.
+        step = 5e-5 * math.sqrt(dim)
         return Tuning(
             jnp.asarray(step),
             jnp.asarray([0.0, 0.0, jnp.inf]),

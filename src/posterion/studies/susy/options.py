@@ -20,10 +20,10 @@ class Settings:
     rows: int = setting(20_000, "rows that are trained on, of each task")
     held_out: int = setting(20_000, "rows of the test, and as many of the correction")
     epochs: int = setting(600, "of Adam, before the chains")
-    chains: int = setting(4, "each with a start of its own")
-    draws: int = setting(50, "networks kept of each chain")
-    warmup: int = setting(300, "transitions that tune the chains")
-    thin: int = setting(10, "transitions for each network")
+    chains: int = setting(8, "each with a start of its own")
+    draws: int = setting(25, "networks kept of each chain")
+    warmup: int = setting(500, "transitions that tune the chains")
+    thin: int = setting(20, "transitions for each network")
     beside: tuple[str, ...] = setting(
         ("ensemble", "laplace", "swag"), "samplers to compare with, from the same start"
     )
