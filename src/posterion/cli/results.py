@@ -24,6 +24,13 @@ from posterion.core.errors import SettingError
 from posterion.core.files import writable_directory, write_json
 from posterion.core.progress import progress
 
+_DIFFER = {
+    "log_prob": "in the log-density",
+    "sample": "standard deviations in a draw",
+    "mean": "standard deviations in a mean",
+    "sd": "relative in a standard deviation",
+}
+
 
 @app.command()
 def show(file: File) -> None:
@@ -67,14 +74,18 @@ def export(
     file: File,
     onnx: Annotated[Path, typer.Option(help="Folder for the ONNX files.", show_default=False)],
 ) -> None:
-    """Write the density and the draws as ONNX, for C++ and other programs without Posterion."""
+    """Write what a file can do as ONNX, for C++ and other programs without Posterion.
+
+    Of a distribution the density and the draws, of an emulator the means and the error bars.
+    """
     with messages(f"interrupted; {onnx} is as before"):
         writable_directory(onnx)
-        parity = opened(file, "export_onnx").export_onnx(onnx)["parity"]
+        card = opened(file, "export_onnx").export_onnx(onnx)
+        parity = card["parity"]
+        found = ", ".join(f"{parity[k]:.1e} {said}" for k, said in _DIFFER.items() if k in parity)
         typer.echo(
-            f"wrote log_prob.onnx, sample.onnx and card.json to {onnx}; largest differences on "
-            f"{parity['points']:,} draws: {parity['log_prob']:.1e} in the log-density, "
-            f"{parity['sample']:.1e} standard deviations in a draw"
+            f"wrote {', '.join(card['files'])} and card.json to {onnx}; largest differences on "
+            f"{parity['points']:,} points: {found}"
         )
 
 

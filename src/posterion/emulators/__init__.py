@@ -7,6 +7,7 @@ from posterion.emulators.approximations import (
     MeanField,
     Swag,
 )
+from posterion.emulators.distilled import Distilled
 from posterion.emulators.emulate import emulate
 from posterion.emulators.emulator import Emulator, table_of
 from posterion.emulators.kernels import AdjustedMclmc, Hmc, Kernel, Mclmc, Nuts
@@ -28,6 +29,7 @@ from posterion.emulators.priors import (
     WeightPrior,
 )
 from posterion.emulators.reweighting import reweight
+from posterion.emulators.surrogate import Surrogate
 
 __all__ = [
     "AdjustedMclmc",
@@ -35,6 +37,7 @@ __all__ = [
     "Bernoulli",
     "Categorical",
     "DeepEnsemble",
+    "Distilled",
     "Emulator",
     "Gaussian",
     "Heteroscedastic",
@@ -52,6 +55,7 @@ __all__ = [
     "Own",
     "Prediction",
     "StudentT",
+    "Surrogate",
     "Swag",
     "WeightPrior",
     "emulate",

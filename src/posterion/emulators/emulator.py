@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from posterion import bundles
-from posterion.core.errors import SampleError, SettingError
+from posterion.core.errors import SettingError
 from posterion.core.providers import provider
 from posterion.core.registry import register
 from posterion.core.status import Status
@@ -19,15 +17,15 @@ from posterion.emulators.density import Joint
 from posterion.emulators.likelihoods import Likelihood
 from posterion.emulators.predicting import Prediction, draws_of_networks, moments
 from posterion.emulators.priors import WeightPrior
-from posterion.emulators.tables import Columns, matching
-from posterion.targets.parameter import Parameter
+from posterion.emulators.surrogate import Surrogate
+from posterion.emulators.tables import Columns
 
 Floats = NDArray[np.float64]
 
 
 @register("emulator")
 @dataclass(frozen=True, eq=False, repr=False)
-class Emulator:
+class Emulator(Surrogate):
     """Networks drawn from their posterior, in place of an expensive theory.
 
     ``print(emulator)`` is its health; `predict` gives means and error bars.
@@ -74,17 +72,6 @@ class Emulator:
         return "emulator"
 
     @property
-    def status(self) -> Status:
-        """The verdict of the health report."""
-        return self.health.status
-
-    @property
-    def parameters(self) -> tuple[Parameter, ...]:
-        """The targets, as a card tells of them."""
-        pairs = zip(self.targets.names, self.targets.units, strict=True)
-        return tuple(Parameter(name, unit=unit) for name, unit in pairs)
-
-    @property
     def networks(self) -> np.ndarray:
         """The vectors of all chains, ``(networks, dim)``."""
         return self.theta.reshape(-1, self.theta.shape[2])
@@ -105,13 +92,7 @@ class Emulator:
             SampleError: points that are not finite, of another width, or no numbers.
             SettingError: ``networks`` is not among 1 ... their number.
         """
-        points = matching(x, self.inputs.names)
-        if not (fine := np.isfinite(points).all(axis=1)).all():
-            row = int(np.argmin(fine))
-            bad = self.inputs.names[int(np.argmin(np.isfinite(points[row])))]
-            raise SampleError(
-                f"{(~fine).sum()} points are not finite, the first in row {row}: {bad}"
-            )
+        points = self._points(x)
         theta = self.networks
         if networks is not None:
             if not 1 <= networks <= len(theta):
@@ -125,39 +106,11 @@ class Emulator:
             chosen = theta[rng.integers(len(theta), size=n)]
             return draws_of_networks(self.joint, chosen, scaled, seed)
 
-        narrow = [a[:, 0] if a.shape[1] == 1 else a for a in own]
-        mean, epistemic, aleatoric = narrow[0], np.sqrt(narrow[1]), np.sqrt(narrow[2])
-        return Prediction(
-            mean,
-            np.sqrt(narrow[1] + narrow[2]),
-            epistemic,
-            aleatoric,
-            self.inputs.outside(points),
-            self.targets,
-            {float(k): row for k, row in enumerate(self.factors, 1)},
-            plain.mean,
-            np.sqrt(plain.epistemic + plain.aleatoric),
-            draw,
-        )
+        return self._prediction(points, plain, own, draw)
 
     def reweight(self, prior: Any, *, seed: int = 0) -> "Emulator":
         """The emulator under another prior, see `posterion.emulators.reweight`."""
         return provider("reweight")(self, prior, seed=seed)
-
-    def save(self, path: str | Path) -> None:
-        """Write the emulator as one ``.posterion`` file.
-
-        Raises:
-            BundleError: the network or the likelihood is of a class that a file cannot name.
-            OutputError: the file could not be written.
-        """
-        bundles.save_object(path, self, bundles.result_card(self))
-
-    def __repr__(self) -> str:
-        return str(self.health)
-
-    def _repr_html_(self) -> str:
-        return self.health._repr_html_()
 
 
 def table_of(prediction: Prediction) -> Mapping[str, Floats]:

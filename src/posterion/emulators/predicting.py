@@ -135,6 +135,14 @@ def moments(
     return plain, Moments(*own)
 
 
+def moments_of_rows(function: Callable[[Array], Moments], x: Floats) -> Moments:
+    """Moments that ``function`` gives of a chunk of points ``(rows, inputs)``, at all points."""
+    shape = jax.eval_shape(function, jax.ShapeDtypeStruct((1, x.shape[1]), jnp.float32))
+    out = [np.empty((len(x), one.shape[1])) for one in shape]
+    _by_chunks(lambda chunk, _: function(chunk), x, out, 0)
+    return Moments(*out)
+
+
 def means_of_networks(joint: Joint, thetas: np.ndarray, x: Floats) -> np.ndarray:
     """What each network expects at each point, ``(networks, rows, targets)``, in its units."""
     given = jnp.asarray(thetas, jnp.float32)
