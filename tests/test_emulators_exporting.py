@@ -1,7 +1,6 @@
 """``predict.onnx`` run by onnxruntime gives what the emulator gives."""
 
 import json
-from dataclasses import replace
 
 import equinox as eqx
 import jax
@@ -14,57 +13,19 @@ from posterion.core.errors import ExportError, ParityWarning
 from posterion.emulators import (
     Bernoulli,
     Categorical,
-    Emulator,
     Gaussian,
     Heteroscedastic,
-    Independent,
     Own,
     StudentT,
     exporting,
 )
-from posterion.emulators.density import Joint
-from posterion.emulators.tables import Columns
 from posterion.networks import convolutional, mlp
+from small_emulators import made
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX files need the extra onnx")
 pytest.importorskip("onnx", reason="ONNX files need the extra onnx")
 
 RNG = np.random.default_rng(2)
-
-
-def columns(names, log, unit="GeV"):
-    n = len(names)
-    log = np.array([name in log for name in names])
-    low = np.where(log, 0.1, -2.0)
-    location, scale = np.linspace(-0.5, 0.5, n), np.linspace(0.4, 1.5, n)
-    return Columns(tuple(names), (unit,) * n, log, location, scale, low, np.full(n, 3.0))
-
-
-def made(network, likelihood, inputs="abc", targets="y", log="", count=6, seed=0):
-    """An emulator of networks that nothing was trained for."""
-    labels = isinstance(likelihood, Bernoulli | Categorical)
-    prior = Independent()
-    outs = likelihood.outputs(len(targets))
-    thetas = []
-    for k in range(count):
-        key = jax.random.key(seed + k)
-        built = network.build(len(inputs), outs, key=key) if hasattr(network, "build") else network
-        joint, theta = Joint.of(built, prior, likelihood, len(targets))
-        thetas.append(theta + 0.1 * jax.random.normal(key, theta.shape))
-    of_targets = columns(targets, log)
-    if labels:
-        of_targets = replace(of_targets, location=np.zeros(1), scale=np.ones(1))
-    return Emulator(
-        "toy",
-        built,
-        prior,
-        likelihood,
-        np.stack(thetas)[None],
-        columns(inputs, log),
-        of_targets,
-        np.ones((3, len(targets))),
-        *({}, {}, {}, (), {}),
-    )
 
 
 CASES = {

@@ -8,8 +8,10 @@ from posterion.emulators.approximations import (
     Swag,
 )
 from posterion.emulators.distilled import Distilled
+from posterion.emulators.distilling import distil
 from posterion.emulators.emulate import emulate
 from posterion.emulators.emulator import Emulator, table_of
+from posterion.emulators.exporting import export_emulator
 from posterion.emulators.kernels import AdjustedMclmc, Hmc, Kernel, Mclmc, Nuts
 from posterion.emulators.likelihoods import (
     Bernoulli,
@@ -58,7 +60,9 @@ __all__ = [
     "Surrogate",
     "Swag",
     "WeightPrior",
+    "distil",
     "emulate",
+    "export_emulator",
     "reweight",
     "table_of",
 ]

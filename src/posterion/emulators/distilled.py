@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from posterion.core.registry import register
 from posterion.core.status import Status
 from posterion.diagnostics.health import Health
+from posterion.emulators.held import HeldOut
 from posterion.emulators.predicting import Moments, Prediction, moments_of_rows
 from posterion.emulators.surrogate import Surrogate
 from posterion.emulators.tables import Columns
@@ -53,9 +54,17 @@ def moments_of_exponentials(plain: Moments, columns: Columns) -> Moments:
     epistemic, aleatoric = scale**2 * plain.epistemic, scale**2 * plain.aleatoric
     if not columns.log.any():
         return Moments(centre, epistemic, aleatoric)
-    inner = np.where(columns.log, centre + 0.5 * (epistemic + aleatoric), 0.0)
-    mean = np.exp(inner)
-    of_exp = mean, mean**2 * np.expm1(epistemic), mean**2 * np.exp(epistemic) * np.expm1(aleatoric)
+    mean, first, second = (
+        np.where(columns.log, value, 0.0)
+        for value in (centre + 0.5 * (epistemic + aleatoric), epistemic, aleatoric)
+    )
+    with np.errstate(over="ignore"):  # then it is infinite, and the report says so
+        mean = np.exp(mean)
+        of_exp = (
+            mean,
+            mean**2 * np.expm1(first),
+            mean**2 * np.exp(first) * np.expm1(second),
+        )
     pairs = zip(of_exp, (centre, epistemic, aleatoric), strict=True)
     return Moments(*(np.where(columns.log, exp, own) for exp, own in pairs))
 
@@ -73,7 +82,7 @@ class Distilled(Surrogate):
         network: from inputs to `posterion.emulators.distilled.HEADS`.
         offset: that is added to its outputs.
         head: what they are: ``"normal"``, ``"bernoulli"``, ``"categorical"``.
-        inputs, targets, factors, history: as with `Emulator`.
+        inputs, targets, factors, history, held: as with `Emulator`.
         settings, versions, citations, provenance: how both came about.
         health: the report.
     """
@@ -91,6 +100,7 @@ class Distilled(Surrogate):
     citations: tuple[str, ...]
     provenance: dict[str, Any]
     health: Health = field(default=Health(Status.not_checked))
+    held: HeldOut | None = None
 
     @property
     def kind(self) -> str:

@@ -14,7 +14,9 @@ from posterion.core.registry import register
 from posterion.core.status import Status
 from posterion.diagnostics.health import Health
 from posterion.emulators.density import Joint
-from posterion.emulators.likelihoods import Likelihood
+from posterion.emulators.distilled import Distilled
+from posterion.emulators.held import HeldOut
+from posterion.emulators.likelihoods import Bernoulli, Categorical, Likelihood
 from posterion.emulators.predicting import Prediction, draws_of_networks, moments
 from posterion.emulators.priors import WeightPrior
 from posterion.emulators.surrogate import Surrogate
@@ -43,6 +45,8 @@ class Emulator(Surrogate):
         health: the report; its status says whether to believe the rest.
         history: of the warm starts: chain, epoch, loss.
         settings, versions, citations, provenance: how it came about.
+        held: at most a thousand rows each of the correction and of the test, with their targets;
+            None in older files, and in ``dataclasses.replace(emulator, held=None)``.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Emulator(Surrogate):
     citations: tuple[str, ...]
     provenance: dict[str, Any]
     health: Health = field(default=Health(Status.not_checked))
+    held: HeldOut | None = None
 
     @cached_property
     def joint(self) -> Joint:
@@ -70,6 +75,13 @@ class Emulator(Surrogate):
     def kind(self) -> str:
         """``"emulator"``."""
         return "emulator"
+
+    @property
+    def head(self) -> str:
+        """What is predicted: ``"normal"`` of numbers, ``"bernoulli"``, ``"categorical"``."""
+        if isinstance(self.likelihood, Categorical):
+            return "categorical"
+        return "bernoulli" if isinstance(self.likelihood, Bernoulli) else "normal"
 
     @property
     def networks(self) -> np.ndarray:
@@ -111,6 +123,10 @@ class Emulator(Surrogate):
     def reweight(self, prior: Any, *, seed: int = 0) -> "Emulator":
         """The emulator under another prior, see `posterion.emulators.reweight`."""
         return provider("reweight")(self, prior, seed=seed)
+
+    def distil(self, points: Any = None, **options: Any) -> Distilled:
+        """One network that predicts as this does, see `posterion.emulators.distil`."""
+        return provider("distil")(self, points, **options)
 
 
 def table_of(prediction: Prediction) -> Mapping[str, Floats]:

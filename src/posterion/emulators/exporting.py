@@ -109,7 +109,7 @@ def _parity(emulator: Surrogate, data: bytes) -> dict[str, Any]:
 
 
 def _graph(emulator: Surrogate) -> Graph:
-    graph, inputs, targets = Graph(), emulator.inputs, emulator.targets
+    graph, inputs = Graph(), emulator.inputs
     x = graph.input("x", np.float64, "n", len(inputs.names))("Transpose", perm=[1, 0])
     if inputs.log.any():
         x = graph.where(graph.constant(inputs.log[:, None], bool), x("Log"), x)
@@ -122,10 +122,8 @@ def _graph(emulator: Surrogate) -> Graph:
         raise ExportError(f"a {type(emulator).__name__} cannot be written as ONNX: an emulator can")
     mean, epistemic, aleatoric = own
     of = (mean, (epistemic + aleatoric)("Sqrt"), epistemic("Sqrt"), aleatoric("Sqrt"))
-    labels = isinstance(emulator, Distilled) and emulator.head == "categorical"
-    labels = labels or isinstance(getattr(emulator, "likelihood", None), Categorical)
+    width = "classes" if emulator.head == "categorical" else len(emulator.targets.names)
     for name, value in zip(OUTPUTS, of, strict=True):
-        width = "classes" if labels else len(targets.names)
         graph.output(name, value("Transpose", perm=[1, 0]), "n", width)
     return graph
 
@@ -142,7 +140,7 @@ def _of_networks(graph: Graph, emulator: Emulator, x: Value) -> Parts:
     means, variances = graph.cast(means, np.float64), graph.cast(variances, np.float64)
     plain = _parted(graph, means, variances)
     columns = emulator.targets
-    if isinstance(emulator.likelihood, Bernoulli | Categorical):
+    if emulator.head != "normal":
         return plain
     location, scale = columns.location[:, None], columns.scale[:, None]
     own = location + scale * plain[0], scale**2 * plain[1], scale**2 * plain[2]
@@ -181,9 +179,7 @@ def _of_one(graph: Graph, emulator: Distilled, x: Value) -> Parts:
 
 def _chosen(graph: Graph, log: np.ndarray, exp: Parts, own: Parts) -> Parts:
     which = graph.constant(log, bool)
-    mean, epistemic, aleatoric = (
-        graph.where(which, e, o) for e, o in zip(exp, own, strict=True)
-    )
+    mean, epistemic, aleatoric = (graph.where(which, e, o) for e, o in zip(exp, own, strict=True))
     return mean, epistemic, aleatoric
 
 
@@ -193,9 +189,7 @@ def _parted(graph: Graph, means: Value, variances: Value) -> Parts:
     return graph.mean(means), graph.mean(away * away), graph.mean(variances)
 
 
-def _mean_and_variance(
-    graph: Graph, emulator: Emulator, outputs: Value
-) -> tuple[Value, Value]:
+def _mean_and_variance(graph: Graph, emulator: Emulator, outputs: Value) -> tuple[Value, Value]:
     """Of the targets given outputs ``(networks, outputs, n)``."""
     likelihood, width = emulator.likelihood, len(emulator.targets.names)
     if isinstance(likelihood, Gaussian | StudentT):  # a variance that no output enters

@@ -13,6 +13,7 @@ from posterion.core.errors import SampleError
 from posterion.core.providers import provider
 from posterion.core.status import Status
 from posterion.diagnostics.health import Health
+from posterion.emulators.held import HeldOut
 from posterion.emulators.predicting import Moments, Prediction
 from posterion.emulators.tables import Columns, matching
 from posterion.targets.parameter import Parameter
@@ -25,6 +26,7 @@ class Surrogate(ABC):
 
     Attributes:
         name: of what is emulated.
+        head: what is predicted: ``"normal"`` of numbers, ``"bernoulli"``, ``"categorical"``.
         inputs: columns of the inputs and their scales.
         targets: columns of the targets.
         factors: of each target, the conformal factor at 1, 2 and 3 standard deviations, ``(3,
@@ -32,9 +34,11 @@ class Surrogate(ABC):
         history: of the training.
         health: the report; its status says whether to believe the rest.
         settings, versions, citations, provenance: how it came about.
+        held: rows that nothing was trained on; None in files that keep none.
     """
 
     name: str
+    head: str
     inputs: Columns
     targets: Columns
     factors: np.ndarray
@@ -44,6 +48,7 @@ class Surrogate(ABC):
     citations: tuple[str, ...]
     provenance: dict[str, Any]
     health: Health
+    held: HeldOut | None
 
     @property
     @abstractmethod

@@ -50,7 +50,7 @@ def session_of(data: bytes) -> Callable[[Mapping[str, np.ndarray]], list[np.ndar
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    session: Any = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     names = {one.name for one in session.get_inputs()}
     return lambda given: session.run(None, {k: v for k, v in given.items() if k in names})
 
