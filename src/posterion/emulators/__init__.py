@@ -1,14 +1,10 @@
 """Emulators: Bayesian neural networks in place of an expensive theory."""
 
-from posterion.emulators.approximations import (
-    Approximation,
-    DeepEnsemble,
-    LastLayerLaplace,
-    MeanField,
-    Swag,
-)
+from posterion.emulators.approximation import Approximation
+from posterion.emulators.approximations import DeepEnsemble, LastLayerLaplace, Swag
 from posterion.emulators.distilled import Distilled
 from posterion.emulators.distilling import distil
+from posterion.emulators.dropout import ConcreteDropout
 from posterion.emulators.emulate import emulate
 from posterion.emulators.emulator import Emulator, table_of
 from posterion.emulators.exporting import export_emulator
@@ -32,15 +28,18 @@ from posterion.emulators.priors import (
 )
 from posterion.emulators.reweighting import reweight
 from posterion.emulators.surrogate import Surrogate
+from posterion.emulators.variational import Flipout, MeanField
 
 __all__ = [
     "AdjustedMclmc",
     "Approximation",
     "Bernoulli",
     "Categorical",
+    "ConcreteDropout",
     "DeepEnsemble",
     "Distilled",
     "Emulator",
+    "Flipout",
     "Gaussian",
     "Heteroscedastic",
     "Hierarchical",
