@@ -1,4 +1,4 @@
-"""Commands on a file: ``show``, ``sample``, ``export``, ``contours``, ``publish``, ``check``."""
+"""Commands on a file: ``show``, ``sample``, ``export``, ``report``, ``publish``, ``check``, ..."""
 
 import shutil
 from collections.abc import Iterator
@@ -87,6 +87,19 @@ def export(
             f"wrote {', '.join(card['files'])} and card.json to {onnx}; largest differences on "
             f"{parity['points']:,} points: {found}"
         )
+
+
+@app.command()
+def report(
+    file: File,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The HTML page to write.")],
+) -> None:
+    """Write the page of a file: pictures, health, settings, origin."""
+    with messages(f"interrupted; {output} was not written"):
+        must_differ(output, file)
+        writable_directory(output.parent)
+        opened(file, "report").report(output)
+        typer.echo(f"wrote {output}")
 
 
 @app.command()

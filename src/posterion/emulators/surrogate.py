@@ -98,6 +98,10 @@ class Surrogate(ABC):
         """
         return provider("export_emulator")(self, folder)
 
+    def report(self, path: str | Path, **options: Any) -> None:
+        """Write one self-contained HTML page; options as `posterion.reports.emulator_page`."""
+        provider("emulator_report")(self, path, **options)
+
     def _points(self, x: Any) -> Floats:
         """Points ``(rows, inputs)`` in the user's units."""
         points = matching(x, self.inputs.names)
