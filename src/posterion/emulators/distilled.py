@@ -110,7 +110,7 @@ class Distilled(Surrogate):
     def predict(self, x: Any) -> Prediction:
         """Means and error bars at points; arguments, errors and result as `Emulator.predict`.
 
-        Its draws are normal in the networks' units.
+        Its draws are normal in the networks' units, and independent from point to point.
         """
         points = self._points(x)
         offset = jnp.asarray(self.offset, jnp.float32)
@@ -119,15 +119,16 @@ class Distilled(Surrogate):
         labels = self.head != "normal"
         own = plain if labels else moments_of_exponentials(plain, self.targets)
 
-        def draw(n: int, seed: int) -> np.ndarray:
-            rng = np.random.default_rng([seed, 5])
+        def draw(n: int, seed: int, start: int, stop: int) -> np.ndarray:
+            rng = np.random.default_rng([seed, 5, start])
+            mean = plain.mean[start:stop]
             if not labels:
-                spread = np.sqrt(plain.epistemic + plain.aleatoric)
-                return plain.mean + spread * rng.normal(size=(n, *plain.mean.shape))
+                spread = np.sqrt(plain.epistemic + plain.aleatoric)[start:stop]
+                return mean + spread * rng.normal(size=(n, *mean.shape))
             if self.head == "bernoulli":
-                return (rng.random((n, *plain.mean.shape)) < plain.mean) * 1.0
-            u = rng.random((n, len(points), 1))
-            return (u > np.cumsum(plain.mean, axis=1)[:, :-1]).sum(axis=2, keepdims=True) * 1.0
+                return (rng.random((n, *mean.shape)) < mean) * 1.0
+            u = rng.random((n, len(mean), 1))
+            return (u > np.cumsum(mean, axis=1)[:, :-1]).sum(axis=2, keepdims=True) * 1.0
 
         return self._prediction(points, plain, own, draw)
 

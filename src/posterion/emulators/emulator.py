@@ -17,7 +17,7 @@ from posterion.emulators.density import Joint
 from posterion.emulators.distilled import Distilled
 from posterion.emulators.held import HeldOut
 from posterion.emulators.likelihoods import Bernoulli, Categorical, Likelihood
-from posterion.emulators.predicting import Prediction, draws_of_networks, moments
+from posterion.emulators.predicting import ROWS, Prediction, draws_of_networks, moments
 from posterion.emulators.priors import WeightPrior
 from posterion.emulators.surrogate import Surrogate
 from posterion.emulators.tables import Columns
@@ -113,10 +113,10 @@ class Emulator(Surrogate):
         scaled = self.inputs.scaled(points)
         plain, own = moments(self.joint, theta, scaled, self.targets)
 
-        def draw(n: int, seed: int) -> np.ndarray:
-            rng = np.random.default_rng([seed, 5])
-            chosen = theta[rng.integers(len(theta), size=n)]
-            return draws_of_networks(self.joint, chosen, scaled, seed)
+        def draw(n: int, seed: int, start: int, stop: int) -> np.ndarray:
+            chosen = np.random.default_rng([seed, 5]).integers(len(theta), size=n)
+            given = self.joint, theta, chosen, scaled[start:stop], seed
+            return draws_of_networks(*given, first=start // ROWS)
 
         return self._prediction(points, plain, own, draw)
 

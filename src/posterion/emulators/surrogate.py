@@ -1,7 +1,6 @@
 """What predicts in place of an expensive theory: its columns, its file, its page, its export."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,18 @@ from numpy.typing import NDArray
 
 from posterion import bundles
 from posterion.core.errors import SampleError
+from posterion.core.memory import must_fit
 from posterion.core.providers import provider
 from posterion.core.status import Status
 from posterion.diagnostics.health import Health
 from posterion.emulators.held import HeldOut
-from posterion.emulators.predicting import Moments, Prediction
+from posterion.emulators.predicting import Draw, Moments, Prediction
 from posterion.emulators.tables import Columns, matching
 from posterion.targets.parameter import Parameter
 
 Floats = NDArray[np.float64]
+
+_ARRAYS = 20  # of a number a point and target, while it is predicted
 
 
 class Surrogate(ABC):
@@ -105,6 +107,8 @@ class Surrogate(ABC):
     def _points(self, x: Any) -> Floats:
         """Points ``(rows, inputs)`` in the user's units."""
         points = matching(x, self.inputs.names)
+        each = 8 * (2 * points.shape[1] + _ARRAYS * max(len(self.targets.names), 1))
+        must_fit(each, len(points), "points", "go through them in parts, as `posterion predict`")
         fine = np.isfinite(points) & ~(self.inputs.log & (points <= 0))
         if not fine.all():
             row = int(np.argmin(fine.all(axis=1)))
@@ -121,7 +125,7 @@ class Surrogate(ABC):
         points: Floats,
         plain: Moments,
         own: Moments,
-        draw: Callable[[int, int], np.ndarray],
+        draw: Draw,
     ) -> Prediction:
         """Of moments in the network's units and in the targets' own."""
         narrow = [a[:, 0] if a.shape[1] == 1 else a for a in own]
