@@ -115,7 +115,7 @@ def _of_numbers(emulator: Surrogate, x: Floats, y: Floats) -> list[Section]:
             "corrected, with their binomial errors.",
         ),
     ]
-    wide = [np.reshape(a, y.shape) for a in (found.mean, found.sd)]
+    mean, sd = (np.reshape(a, y.shape) for a in (found.mean, found.sd))
     columns = _labels(emulator.targets)
     beyond = int((np.abs(pulls) > 5).sum())
     return [
@@ -135,7 +135,7 @@ def _of_numbers(emulator: Surrogate, x: Floats, y: Floats) -> list[Section]:
             "Predictions",
             [
                 Image.of(
-                    prediction_plot(y, *wide, columns, emulator.targets.log.tolist()),
+                    prediction_plot(y, mean, sd, columns, emulator.targets.log.tolist()),
                     "Predictions against the truth",
                     "Left: test rows, at most a few hundred, with raw error bars of one sd. "
                     "Right: test rows in tenths by their predicted sd; on the dashed line "
