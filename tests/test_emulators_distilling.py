@@ -11,6 +11,7 @@ from posterion import bundles
 from posterion.core.errors import SampleError, SettingError
 from posterion.core.status import Status
 from posterion.diagnostics.coverage import normal_probability
+from posterion.diagnostics.health import Health
 from posterion.emulators import Bernoulli, Categorical, Gaussian, emulate
 from posterion.emulators.distilled import moments_of_exponentials, moments_of_outputs
 from posterion.emulators.held import NUMBERS, held_out
@@ -59,6 +60,17 @@ def test_its_error_bars_are_held_against_the_rows_that_are_kept(emulator, studen
     bare = replace(emulator, held=None).distil(**{**QUICK, "epochs": 1})
     assert bare.factors.shape == (0, 2) and "keeps no held-out rows" in str(bare)
     assert bare.status is Status.unfaithful and "sd is" in bare.health.reasons[0]
+
+
+def test_its_status_is_the_emulator_s_unless_it_has_reasons_of_its_own(emulator):
+    quick = {**QUICK, "epochs": 80}
+    sound = replace(emulator, health=Health(Status.calibrated))
+    assert sound.distil(**quick).status is Status.calibrated
+    assert replace(sound, held=None).distil(**quick).status is Status.unproven
+    doubtful = replace(emulator, health=Health(Status.chains_disagree), held=None)
+    assert doubtful.distil(**quick).status is Status.chains_disagree
+    far = replace(emulator.held, y=emulator.held.y + np.array([0.0, 9.0]))
+    assert replace(sound, held=far).distil(**quick).status is Status.overconfident
 
 
 def test_its_draws_have_its_moments(student):
@@ -137,11 +149,12 @@ def test_points_may_be_given(emulator):
     [
         (None, {"rows": 100}, SettingError, "rows >= 200"),
         (None, {"epochs": 0}, SettingError, "positive epochs"),
+        (None, {"network": (8, 8)}, SettingError, "posterion.networks.mlp"),
         (np.ones((100, 2)), {}, SampleError, "100 points are too few"),
         (np.ones((300, 3)), {}, SampleError, "3 columns"),
         (np.full((300, 2), np.nan), {}, SampleError, "not finite"),
     ],
-    ids=range(5),
+    ids=range(6),
 )
 def test_bad_input_is_refused(emulator, points, settings, error, message):
     with pytest.raises(error, match=message):

@@ -46,7 +46,7 @@ def distil(
     emulator: Emulator,
     points: Any = None,
     *,
-    network: Architecture | None = None,
+    network: Any = None,
     rows: int = 30_000,
     epochs: int = 100,
     batch: int = 256,
@@ -61,7 +61,7 @@ def distil(
         points: where it is asked, as for `Emulator.predict`: best from where the student will be.
             By default half of them lie evenly within the trained range, half about the rows that
             the file keeps.
-        network: of the student; three layers of 128 by default.
+        network: of the student, such as `posterion.networks.mlp`; three layers of 128 by default.
         rows: number of points, where they are not given. Another tenth each chooses the epoch and
             tells the differences.
         epochs: at most.
@@ -84,6 +84,9 @@ def distil(
             f"distil needs rows >= {FEWEST}, positive epochs, batch and rate and a seed of at "
             f"least 0, got {rows}, {epochs}, {batch}, {rate}, {seed}"
         )
+    network = mlp((128, 128, 128), "silu") if network is None else network
+    if not isinstance(network, Architecture):
+        raise SettingError(f"network is what posterion.networks.mlp gives, not {network!r}")
     rng = np.random.default_rng([seed, 51])
     drawn = points is None
     x = _drawn(emulator, rng, rows + 2 * (rows // 10)) if drawn else emulator._points(points)
@@ -91,7 +94,6 @@ def distil(
         raise SampleError(f"{len(x)} points are too few to distil on: {FEWEST} are needed")
     order, tenth = rng.permutation(len(x)), len(x) // 12 if drawn else len(x) // 10
     fresh, chosen, taken = np.split(x[order], [tenth, 2 * tenth])
-    network = mlp((128, 128, 128), "silu") if network is None else network
     began = time.perf_counter()
     with progress(f"distilling {emulator.name}", quiet=quiet, total=2) as bar:
         data = [_lesson(emulator, part) for part in (taken, chosen)]
@@ -231,6 +233,8 @@ def _held_against(
         reasons += [text for _, text in missed]
         if missed and status.ok:
             status = Status.overconfident
+    if unmeasured and status.ok:
+        status = Status.unproven
     notes = (
         f"differences: from {len(emulator.networks)} networks, on {len(fresh)} points that neither "
         "saw",

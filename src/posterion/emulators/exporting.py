@@ -32,7 +32,7 @@ POINTS = 2000
 MEAN, SD = 1e-3, 1e-3
 """Largest differences without a warning: of means in standard deviations, of these relative."""
 
-OUTPUTS = ("mean", "sd", "epistemic", "aleatoric")
+OUTPUTS = ("mean", "sd", "epistemic", "aleatoric", "centre", "spread")
 
 
 def export_emulator(emulator: Surrogate, folder: str | Path) -> dict[str, Any]:
@@ -40,10 +40,12 @@ def export_emulator(emulator: Surrogate, folder: str | Path) -> dict[str, Any]:
 
     ``predict.onnx`` takes ``x`` (n, inputs), float64 in the stated units and order, any number
     ``n`` of points at a time, and gives ``mean``, ``sd``, ``epistemic`` and ``aleatoric``, (n,
-    targets) each; of several classes a column each. All networks are in it, and compute in float32
-    as in Posterion. The card holds names, units and trained range of the inputs, so that a caller
-    can tell what is extrapolated, and the factors that correct the error bars. The file is run on
-    2000 points and compared with the emulator; the card holds the differences.
+    targets) each; of several classes a column each. Intervals end at ``centre`` -+ factor *
+    ``spread``: these are mean and sd, or those of the logarithm where the card says that a target
+    is learned by it. All networks are in the file, and compute in float32 as in Posterion. The card
+    holds names, units and trained range of the inputs, so that a caller can tell what is
+    extrapolated, and the conformal factors. The file is run on 2000 points and compared with the
+    emulator; the card holds the differences.
 
     Args:
         emulator: an emulator, or what `distil` made of it.
@@ -93,7 +95,7 @@ def _parity(emulator: Surrogate, data: bytes) -> dict[str, Any]:
     x = emulator.inputs.uniform(np.random.default_rng(1), POINTS)
     ours = emulator.predict(x)
     there = dict(zip(OUTPUTS, session_of(data)({"x": x}), strict=True))
-    wide = {name: getattr(ours, name).reshape(there[name].shape) for name in OUTPUTS}
+    wide = {name: getattr(ours, name).reshape(there[name].shape) for name in ("mean", "sd")}
     mean = float(np.max(np.abs(there["mean"] - wide["mean"]) / wide["sd"]))
     sd = float(np.max(np.abs(there["sd"] / wide["sd"] - 1)))
     return {
@@ -120,8 +122,15 @@ def _graph(emulator: Surrogate) -> Graph:
         own = _of_one(graph, emulator, scaled)
     else:
         raise ExportError(f"a {type(emulator).__name__} cannot be written as ONNX: an emulator can")
-    mean, epistemic, aleatoric = own
-    of = (mean, (epistemic + aleatoric)("Sqrt"), epistemic("Sqrt"), aleatoric("Sqrt"))
+    (mean, epistemic, aleatoric), (centre, first, second) = own
+    of = (
+        mean,
+        (epistemic + aleatoric)("Sqrt"),
+        epistemic("Sqrt"),
+        aleatoric("Sqrt"),
+        centre,
+        (first + second)("Sqrt"),
+    )
     width = "classes" if emulator.head == "categorical" else len(emulator.targets.names)
     for name, value in zip(OUTPUTS, of, strict=True):
         graph.output(name, value("Transpose", perm=[1, 0]), "n", width)
@@ -132,7 +141,8 @@ Parts = tuple[Value, Value, Value]
 """Mean, epistemic and aleatoric variance, ``(targets, n)`` each, float64."""
 
 
-def _of_networks(graph: Graph, emulator: Emulator, x: Value) -> Parts:
+def _of_networks(graph: Graph, emulator: Emulator, x: Value) -> tuple[Parts, Parts]:
+    """Of the targets, and of their logarithms where these are learned."""
     joint = emulator.joint
     weights = jax.vmap(lambda theta: joint.parts(theta)[0])(jnp.asarray(emulator.networks))
     outputs = _stacked(graph, eqx.combine(weights, joint.still), x)
@@ -141,20 +151,20 @@ def _of_networks(graph: Graph, emulator: Emulator, x: Value) -> Parts:
     plain = _parted(graph, means, variances)
     columns = emulator.targets
     if emulator.head != "normal":
-        return plain
+        return plain, plain
     location, scale = columns.location[:, None], columns.scale[:, None]
     own = location + scale * plain[0], scale**2 * plain[1], scale**2 * plain[2]
     if not columns.log.any():
-        return own
+        return own, own
     log = columns.log[:, None]
     location, scale = np.where(log, location, 0.0), np.where(log, scale, 0.0)
     variance = scale**2 * variances
     of_exp = (location + scale * means + 0.5 * variance)("Exp")
     exp = _parted(graph, of_exp, of_exp * of_exp * (variance("Exp") - 1.0))
-    return _chosen(graph, log, exp, own)
+    return _chosen(graph, log, exp, own), own
 
 
-def _of_one(graph: Graph, emulator: Distilled, x: Value) -> Parts:
+def _of_one(graph: Graph, emulator: Distilled, x: Value) -> tuple[Parts, Parts]:
     """See `posterion.emulators.distilled.moments_of_outputs` and ``moments_of_exponentials``."""
     network = jax.tree.map(lambda a: a[None] if eqx.is_array(a) else a, emulator.network)
     outputs = _stacked(graph, network, x) + emulator.offset[:, None]
@@ -166,15 +176,16 @@ def _of_one(graph: Graph, emulator: Distilled, x: Value) -> Parts:
         own = location + scale * mean, e, a
         log = emulator.targets.log[:, None]
         if not log.any():
-            return own
+            return own, own
         mean = graph.where(graph.constant(log, bool), own[0] + 0.5 * (e + a), 0.0)("Exp")
         square, first, second = mean * mean, e("Exp"), a("Exp")
         exp = mean, square * (first - 1.0), square * first * (second - 1.0)
-        return _chosen(graph, log, exp, own)
+        return _chosen(graph, log, exp, own), own
     logits, share = graph.split(outputs, [len(emulator.offset) // 2] * 2)
     p = logits("Sigmoid") if emulator.head == "bernoulli" else logits("Softmax", axis=0)
     variance = p * (1.0 - p)
-    return p, variance * share("Sigmoid"), variance * (-share)("Sigmoid")
+    found = p, variance * share("Sigmoid"), variance * (-share)("Sigmoid")
+    return found, found
 
 
 def _chosen(graph: Graph, log: np.ndarray, exp: Parts, own: Parts) -> Parts:
