@@ -178,7 +178,7 @@ def test_flipout_s_gradient_is_that_of_the_mean_field_with_less_noise():
 
 
 def test_the_regulariser_is_the_paper_s():
-    """Eq. (3) of 1705.07832 in NumPy, with the normaliser of the prior."""
+    """(1 - p) |M|^2 / (2 s^2) - K H(p) of 1705.07832 in NumPy, with the normaliser of the prior."""
     network = mlp((5,)).build(3, 2, key=jax.random.key(0))
     prior = Independent(scale=0.7, bias_scale=1.3, by_inputs=False)
     joint, theta = Joint.of(network, prior, Gaussian(0.2), 2)

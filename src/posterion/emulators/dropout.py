@@ -2,7 +2,7 @@
 
 Gal, Hron and Kendall, 1705.07832. The posterior is approximated by ``W = M diag(z)`` in each dense
 layer, with ``z`` one where an input is kept and zero, with the layer's rate ``p``, where it is not;
-while it is learned, a concrete variable stands for ``z`` (eq. 5 there).
+while it is learned, a concrete variable stands for ``z``.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Masked(eqx.Module):
 
 
 def relaxed_mask(key: Array, logit: Array, shape: tuple[int, ...]) -> Array:
-    """Near one where an input is kept, near zero where it falls out; eq. (5)."""
+    """Near one where an input is kept, near zero where it falls out."""
     u = jax.random.uniform(key, shape, minval=1e-7, maxval=1 - 1e-7)
     return jax.nn.sigmoid(-(logit + jnp.log(u) - jnp.log1p(-u)) / _TEMPERATURE)
 
@@ -52,7 +52,7 @@ def masked(joint: Joint, theta: Array, masks: list[Array]) -> Array:
 
 
 def regulariser(joint: Joint, model: Masked) -> Array:
-    """KL of the masks' distribution and the prior: ``-E log prior - sum K H(p)``, eq. (3).
+    """KL of the masks' distribution and the prior: ``-E log prior - sum K H(p)``.
 
     K is the number of a layer's inputs, H the entropy of a mask. Where weights are independent
     given the hyperparameters the expectation is a sum over layers: what the prior is with the layer
