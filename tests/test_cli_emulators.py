@@ -51,6 +51,22 @@ def test_from_a_table_to_predictions(folder, capsys, monkeypatch):
     assert code == 0 and "emulator: xsec" in said
 
 
+def test_one_network_in_place_of_many(folder, capsys):
+    file, one, out = (folder / name for name in ("xsec.posterion", "one.posterion", "one.csv"))
+    quick = ["--hidden", "8", "--rows", "600", "--epochs", "3"]
+    code, said, _ = called(capsys, "distil", file, "-o", one, *quick)
+    assert code == 0 and "mean, difference / sd" in said and f"wrote {one}" in said
+    code, said, _ = called(capsys, "predict", one, folder / "points.csv", "-o", out)
+    assert code == 0 and "70 points" in said
+    found = posterion.load(one).predict(read_table(folder / "points.csv"))
+    np.testing.assert_allclose(read_table(out)["sigma"], found.mean, rtol=1e-5)
+    given = ["-o", out, "--networks", "2"]
+    code, _, said = called(capsys, "predict", one, folder / "points.csv", *given)
+    assert code == 2 and "holds one network" in said
+    code, _, said = called(capsys, "distil", one, "-o", out)
+    assert code == 2 and "no distil" in said
+
+
 def test_what_cannot_be_done_is_said(folder, capsys):
     table, file = folder / "scan.parquet", folder / "x.posterion"
     code, _, said = called(capsys, "emulate", table, "--target", "tau", "-o", file)

@@ -275,6 +275,14 @@ def test_the_command(kept, tmp_path, capsys):
     assert '"label":"samples","n":500' in out.read_text(encoding="utf-8")
 
 
+def test_the_command_that_writes_the_whole_page(kept, tmp_path, capsys):
+    kept.save(tmp_path / "kept.posterion")
+    with pytest.raises(SystemExit) as end:
+        cli.main(["report", str(tmp_path / "kept.posterion"), "-o", str(tmp_path / "page.html")])
+    assert end.value.code == 0, capsys.readouterr()
+    assert "Posterior of" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
 NAN = np.zeros((60, 3))
 NAN[3, 1] = np.nan
 

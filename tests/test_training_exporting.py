@@ -232,7 +232,7 @@ def test_the_command_and_the_example_without_posterion(tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
         main(["export", str(tmp_path / "toy.posterion"), "--onnx", str(tmp_path / "out")])
     assert end.value.code == 0, capsys.readouterr()
-    assert "largest differences on 2,000 draws" in capsys.readouterr().out
+    assert "largest differences on 2,000 points" in capsys.readouterr().out
     hidden = "import sys, runpy; sys.modules['posterion'] = sys.modules['jax'] = None; "
     code = f"{hidden}sys.argv = ['', {str(tmp_path / 'out')!r}]; runpy.run_path({str(EXAMPLE)!r})"
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Commands on emulators: ``emulate``, ``predict``."""
+"""Commands on emulators: ``emulate``, ``predict``, ``distil``."""
 
 import re
 from collections.abc import Iterator
@@ -37,7 +37,9 @@ def emulate(
     prior: Annotated[
         str, typer.Option(help="gaussian, laplace, cauchy, hierarchical-gaussian, ..., horseshoe.")
     ] = "gaussian",
-    sampler: Annotated[str, typer.Option(help="mclmc, adjusted-mclmc, nuts, hmc.")] = "mclmc",
+    sampler: Annotated[
+        str, typer.Option(help="mclmc, adjusted-mclmc, nuts, hmc; quicker: ensemble, flipout, ...")
+    ] = "mclmc",
     chains: Annotated[int, typer.Option(min=1, help="Chains.")] = 4,
     draws: Annotated[int, typer.Option(min=1, help="Networks kept of each chain.")] = 50,
     warmup: Annotated[int, typer.Option(min=0, help="Transitions that tune the sampler.")] = 600,
@@ -107,6 +109,9 @@ def predict(
         io.table_format(output)
         must_differ(output, file, points)
         emulator = opened(file, "predict")
+        if networks is not None and not hasattr(emulator, "networks"):
+            raise SettingError(f"{file} holds one network: leave --networks out")
+        asked = {} if networks is None else {"networks": networks}
         writable_directory(output.parent)
         units = {p.name: p.unit for p in emulator.parameters if p.unit}
         count = [0, 0]
@@ -119,7 +124,7 @@ def predict(
             with progress("predicting", total=rows.count) as bar:
                 for chunk in rows.chunks(ROWS):
                     given = dict(zip(names, chunk.T, strict=True))
-                    found = dict(table_of(emulator.predict(given, networks=networks)))
+                    found = dict(table_of(emulator.predict(given, **asked)))
                     count[0] += len(chunk)
                     count[1] += int(found["extrapolated"].sum())
                     yield found
@@ -131,6 +136,33 @@ def predict(
             f"wrote {output}: {count[0]:,} points, {count[1]:,} of them outside of what was "
             f"trained on"
         )
+
+
+@app.command()
+def distil(
+    file: File,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .posterion file to write.")],
+    points: Annotated[
+        Path | None, typer.Option(help="A table of points to learn from; by default drawn.")
+    ] = None,
+    hidden: Annotated[str, typer.Option(help="Widths of the hidden layers.")] = "128,128,128",
+    rows: Annotated[int, typer.Option(min=1, help="Points, where none are given.")] = 30_000,
+    epochs: Annotated[int, typer.Option(min=1, help="Of Adam.")] = 100,
+    seed: Seed = 0,
+) -> None:
+    """Distil an emulator into one network, and say how far it is from the many."""
+    with messages(f"interrupted; {output} was not written"):
+        must_differ(output, file, points)
+        writable_directory(output.parent)
+        from posterion import networks
+
+        built = networks.mlp(_widths(hidden), "silu")
+        found = opened(file, "distil").distil(
+            points, network=built, rows=rows, epochs=epochs, seed=seed
+        )
+        typer.echo(str(found))
+        found.save(output)
+        typer.echo(f"wrote {output}")
 
 
 def _names(text: str) -> list[str]:

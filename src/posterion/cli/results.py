@@ -1,4 +1,4 @@
-"""Commands on a file: ``show``, ``sample``, ``export``, ``contours``, ``publish``, ``check``."""
+"""Commands on a file: ``show``, ``sample``, ``export``, ``report``, ``publish``, ``check``, ..."""
 
 import shutil
 from collections.abc import Iterator
@@ -23,6 +23,13 @@ from posterion.cli.common import (
 from posterion.core.errors import SettingError
 from posterion.core.files import writable_directory, write_json
 from posterion.core.progress import progress
+
+_DIFFER = {
+    "log_prob": "in the log-density",
+    "sample": "standard deviations in a draw",
+    "mean": "standard deviations in a mean",
+    "sd": "relative in a standard deviation",
+}
 
 
 @app.command()
@@ -67,15 +74,32 @@ def export(
     file: File,
     onnx: Annotated[Path, typer.Option(help="Folder for the ONNX files.", show_default=False)],
 ) -> None:
-    """Write the density and the draws as ONNX, for C++ and other programs without Posterion."""
+    """Write what a file can do as ONNX, for C++ and other programs without Posterion.
+
+    Of a distribution the density and the draws, of an emulator the means and the error bars.
+    """
     with messages(f"interrupted; {onnx} is as before"):
         writable_directory(onnx)
-        parity = opened(file, "export_onnx").export_onnx(onnx)["parity"]
+        card = opened(file, "export_onnx").export_onnx(onnx)
+        parity = card["parity"]
+        found = ", ".join(f"{parity[k]:.1e} {said}" for k, said in _DIFFER.items() if k in parity)
         typer.echo(
-            f"wrote log_prob.onnx, sample.onnx and card.json to {onnx}; largest differences on "
-            f"{parity['points']:,} draws: {parity['log_prob']:.1e} in the log-density, "
-            f"{parity['sample']:.1e} standard deviations in a draw"
+            f"wrote {', '.join(card['files'])} and card.json to {onnx}; largest differences on "
+            f"{parity['points']:,} points: {found}"
         )
+
+
+@app.command()
+def report(
+    file: File,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The HTML page to write.")],
+) -> None:
+    """Write the page of a file: pictures, health, settings, origin."""
+    with messages(f"interrupted; {output} was not written"):
+        must_differ(output, file)
+        writable_directory(output.parent)
+        opened(file, "report").report(output)
+        typer.echo(f"wrote {output}")
 
 
 @app.command()

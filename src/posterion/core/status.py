@@ -66,6 +66,11 @@ class Status(enum.Enum):
         "Whether the error bars hold has not been measured: give more rows, hold at least a "
         "hundred out for the test, and run at least two chains.",
     )
+    unfaithful = (
+        "unfaithful",
+        "The one network is further from the emulator's many than is stated to be harmless: distil "
+        "on more points (rows), for more epochs or into a larger network, or use the emulator.",
+    )
     unwitnessed = (
         "unwitnessed",
         "The flow fits the density wherever it draws, but nothing independent has looked for modes "

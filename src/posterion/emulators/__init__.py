@@ -1,15 +1,14 @@
 """Emulators: Bayesian neural networks in place of an expensive theory."""
 
-from posterion.emulators.approximations import (
-    Approximation,
-    DeepEnsemble,
-    LastLayerLaplace,
-    MeanField,
-    Swag,
-)
+from posterion.emulators.approximation import Approximation
+from posterion.emulators.approximations import DeepEnsemble, LastLayerLaplace, Swag
 from posterion.emulators.design import next_points
+from posterion.emulators.distilled import Distilled
+from posterion.emulators.distilling import distil
+from posterion.emulators.dropout import ConcreteDropout
 from posterion.emulators.emulate import emulate
 from posterion.emulators.emulator import Emulator, table_of
+from posterion.emulators.exporting import export_emulator
 from posterion.emulators.kernels import AdjustedMclmc, Hmc, Kernel, Mclmc, Nuts
 from posterion.emulators.likelihoods import (
     Bernoulli,
@@ -29,14 +28,19 @@ from posterion.emulators.priors import (
     WeightPrior,
 )
 from posterion.emulators.reweighting import reweight
+from posterion.emulators.surrogate import Surrogate
+from posterion.emulators.variational import Flipout, MeanField
 
 __all__ = [
     "AdjustedMclmc",
     "Approximation",
     "Bernoulli",
     "Categorical",
+    "ConcreteDropout",
     "DeepEnsemble",
+    "Distilled",
     "Emulator",
+    "Flipout",
     "Gaussian",
     "Heteroscedastic",
     "Hierarchical",
@@ -53,9 +57,12 @@ __all__ = [
     "Own",
     "Prediction",
     "StudentT",
+    "Surrogate",
     "Swag",
     "WeightPrior",
+    "distil",
     "emulate",
+    "export_emulator",
     "next_points",
     "reweight",
     "table_of",

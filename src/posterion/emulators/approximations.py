@@ -4,9 +4,7 @@ For comparison with the chains, or where these cost too much. Each begins with n
 has trained.
 """
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -15,34 +13,13 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from posterion.core.errors import SettingError
+from posterion.emulators.approximation import Approximation, Table, perceptron_of
 from posterion.emulators.density import Data, Joint
+from posterion.emulators.dropout import ConcreteDropout
 from posterion.emulators.priors import check_positive
+from posterion.emulators.variational import Flipout, MeanField
 from posterion.emulators.warming import Vector, minibatch_loss
-from posterion.networks import MLP, Convolutional
-from posterion.optimisation.epochs import train_epochs
 from posterion.optimisation.loop import Trained, run_segment
-
-Table = tuple[np.ndarray, np.ndarray, Data]
-
-
-class Approximation(ABC):
-    """A way to networks that is no chain."""
-
-    @abstractmethod
-    def networks(
-        self, joint: Joint, warmed: np.ndarray, table: Table, *, draws: int, batch: int, seed: int
-    ) -> np.ndarray:
-        """Vectors ``(chains, draws, dim)``.
-
-        Args:
-            joint: the density of a vector.
-            warmed: trained vectors, (chains, dim).
-            table: rows (n, inputs), their targets (n, targets), and both in chunks.
-            draws: networks of each trained one.
-            batch: rows of a step.
-            seed: integer seed.
-        """
 
 
 @dataclass(frozen=True)
@@ -94,12 +71,7 @@ def last_layer(joint: Joint) -> np.ndarray:
     """
     numbers = jnp.arange(joint.dim)
     weights, _, _ = joint.parts(numbers)
-    head = weights.head if isinstance(weights, Convolutional) else weights
-    if not isinstance(head, MLP):
-        raise SettingError(
-            f"the last layer of {type(head).__name__} is not known: take a network of "
-            "posterion.networks"
-        )
+    head = perceptron_of(weights, "the last layer")
     return np.concatenate([np.ravel(head.weights[-1]), np.ravel(head.biases[-1])])
 
 
@@ -119,76 +91,12 @@ def _curvature(joint: Joint, theta: Array, places: Array, data: Data) -> Array:
     return lax.scan(add, jax.hessian(of_prior)(theta[places]), data)[0]
 
 
-class _Field(eqx.Module):
-    mean: Array
-    log_sigma: Array
-
-
-def _elbo(model: _Field, inputs: Any, key: Array, row: dict[str, Array]) -> tuple[Array, Array]:
-    """Minus the evidence's lower bound, a row."""
-    sigma = jnp.exp(model.log_sigma)
-    theta = model.mean + sigma * jax.random.normal(key, model.mean.shape, model.mean.dtype)
-    value, _ = minibatch_loss(Vector(theta), inputs, key, row)
-    value = value - jnp.sum(model.log_sigma) / inputs[3]
-    return value, value
-
-
-@eqx.filter_jit
-def _bound(joint: Joint, model: _Field, data: Data, key: Array) -> Array:
-    """The lower bound from eight draws, up to a constant."""
-
-    def one(key: Array) -> Array:
-        z = jax.random.normal(key, model.mean.shape, model.mean.dtype)
-        return joint.log_prob(model.mean + jnp.exp(model.log_sigma) * z, data)
-
-    return jnp.mean(lax.map(one, jax.random.split(key, 8))) + jnp.sum(model.log_sigma)
-
-
-@dataclass(frozen=True)
-class MeanField(Approximation):
-    """Independent normals of all weights, by variational inference (Blundell et al., 1505.05424).
-
-    Args:
-        epochs: passes over the rows.
-        rate: learning rate at the start.
-        start: spread of the weights at the start.
-    """
-
-    epochs: int = 200
-    rate: float = 1e-3
-    start: float = 0.01
-
-    def __post_init__(self) -> None:
-        check_positive(epochs=self.epochs, rate=self.rate, start=self.start)
-
-    def networks(
-        self, joint: Joint, warmed: np.ndarray, table: Table, *, draws: int, batch: int, seed: int
-    ) -> np.ndarray:
-        """See `Approximation`."""
-        x, y, data = table
-        inputs = joint, jnp.asarray(x), jnp.asarray(y), jnp.asarray(float(len(x)))
-        found = []
-        for chain, theta in enumerate(warmed):
-            own, key = seed + 7919 * chain, jax.random.key(seed + chain)
-            model = _Field(jnp.asarray(theta), jnp.full(joint.dim, np.log(self.start)))
-
-            def score(model: _Field, key: Array = key) -> float:
-                return -float(_bound(joint, model, data, key)) / len(x)
-
-            settings = {"epochs": self.epochs, "batch": batch, "rate": self.rate}
-            settings |= {"patience": self.epochs, "seed": own}
-            model, _ = train_epochs(_elbo, model, inputs, len(x), score, **settings)
-            z = np.random.default_rng([seed, 18, chain]).normal(size=(draws, joint.dim))
-            made = np.asarray(model.mean) + np.exp(np.asarray(model.log_sigma)) * z
-            found.append(made.astype(np.float32))
-        return np.stack(found)
-
-
 @dataclass(frozen=True)
 class Swag(Approximation):
     """A normal about the mean of Adam's path at a constant rate (Maddox et al., 1902.02476).
 
     Its covariance is half that of each weight alone and half that of the last networks of the path.
+    One for each chain, it is MultiSWAG (Wilson and Izmailov, 2002.08791).
 
     Args:
         epochs: of the path.
@@ -245,6 +153,8 @@ APPROXIMATIONS: dict[str, Approximation] = {
     "ensemble": DeepEnsemble(),
     "laplace": LastLayerLaplace(),
     "mean-field": MeanField(),
+    "flipout": Flipout(),
+    "concrete-dropout": ConcreteDropout(),
     "swag": Swag(),
 }
 """The approximations by name."""

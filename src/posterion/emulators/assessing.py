@@ -1,7 +1,7 @@
 """The health of an emulator: whether its chains agree and its intervals hold."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +18,18 @@ from posterion.diagnostics.coverage import (
 from posterion.diagnostics.health import Check, Health
 from posterion.emulators.chains import Walked
 from posterion.emulators.emulator import Emulator
-from posterion.emulators.likelihoods import Bernoulli, Categorical
+from posterion.emulators.held import held_out
 from posterion.emulators.predicting import means_of_networks
+from posterion.emulators.surrogate import Surrogate
 
 Floats = NDArray[np.float64]
 
 PROBES = 1000
 """Points at which the chains are compared."""
 
-_SIGMAS = (1, 2, 3)
+SIGMAS = (1, 2, 3)
+"""Standard deviations whose intervals are corrected and tested."""
+
 _RHAT, _RHAT_TAIL = 1.01, 1.05
 _FEWEST = 100  # test rows that a coverage is taken from
 
@@ -49,29 +52,14 @@ def assessed(
         parts: which rows are ``training``, ``correction`` and ``test``.
         adam_seconds: that the warm starts took.
     """
-    labels = isinstance(emulator.joint.likelihood, Bernoulli | Categorical)
     probes = np.flatnonzero(parts["test"] | parts["correction"])
     probes = (probes if len(probes) else np.arange(len(x)))[:PROBES]
     means = means_of_networks(emulator.joint, emulator.networks, emulator.inputs.scaled(x[probes]))
     means = means.reshape(*emulator.theta.shape[:2], len(probes), -1)
     checks, reasons = _mixing(means, walked)
-    if not labels and parts["correction"].any():
-        pulls = _pulls(emulator, x[parts["correction"]], y[parts["correction"]])
-        levels = [normal_probability(k) for k in _SIGMAS]
-        enough = [level for level in levels if len(pulls) >= rows_for_level(level)]
-        each = [conformal_factors(column, enough) for column in pulls.T]
-        factors = np.array(each).T.reshape(len(enough), y.shape[1])
-        emulator = replace(emulator, factors=factors)
-    unmeasured: tuple[str, ...] = ()
-    held = parts["test"]
-    if held.sum() < _FEWEST:
-        unmeasured = (f"coverage: {held.sum()} test rows, {_FEWEST} are needed",)
-    elif labels:
-        checks += _of_labels(emulator, x[held], y[held])
-    else:
-        found, missed = _of_intervals(emulator, x[held], y[held])
-        checks += found
-        reasons += missed
+    emulator, found, missed, unmeasured = corrected(emulator, x, y, **_held(parts))
+    checks += found
+    reasons += missed
     if walked.tuning is not None and not (means.shape[0] > 1 and means.shape[1] >= 4):
         unmeasured += ("R-hat: it takes two chains of four networks",)
     status = _status(walked, reasons, unmeasured)
@@ -85,10 +73,45 @@ def assessed(
         seconds={"Adam": adam_seconds, "chains": walked.seconds},
         notes=() if walked.complete else ("the time ended before all draws were made",),
     )
-    return replace(emulator, health=health)
+    return replace(emulator, health=health, held=held_out(x, y, **_held(parts)))
 
 
 Reasons = list[tuple[Status, str]]
+S = TypeVar("S", bound=Surrogate)
+
+
+def _held(parts: dict[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
+    return {part: parts[part] for part in ("correction", "test")}
+
+
+def corrected(
+    emulator: S, x: Floats, y: Floats, correction: NDArray[np.bool_], test: NDArray[np.bool_]
+) -> tuple[S, list[Check], Reasons, tuple[str, ...]]:
+    """With conformal factors, and what the test rows say of its error bars.
+
+    Args:
+        emulator: without factors.
+        x: inputs of rows.
+        y: their targets.
+        correction: which rows the factors are taken from.
+        test: which rows are for the test.
+
+    Returns:
+        The emulator, checks, what is wrong, and what was not measured.
+    """
+    labels = emulator.head != "normal"
+    if not labels and correction.any():
+        pulls = pulls_of(emulator, x[correction], y[correction])
+        levels = [normal_probability(k) for k in SIGMAS]
+        enough = [level for level in levels if len(pulls) >= rows_for_level(level)]
+        each = [conformal_factors(column, enough) for column in pulls.T]
+        factors = np.array(each).T.reshape(len(enough), y.shape[1])
+        emulator = replace(cast(Any, emulator), factors=factors)
+    if test.sum() < _FEWEST:
+        return emulator, [], [], (f"coverage: {test.sum()} test rows, {_FEWEST} are needed",)
+    if labels:
+        return emulator, _of_labels(emulator, x[test], y[test]), [], ()
+    return emulator, *_of_intervals(emulator, x[test], y[test]), ()
 
 
 def _mixing(means: np.ndarray, walked: Walked) -> tuple[list[Check], Reasons]:
@@ -128,18 +151,18 @@ def _mixing(means: np.ndarray, walked: Walked) -> tuple[list[Check], Reasons]:
     return checks, reasons
 
 
-def _pulls(emulator: Emulator, x: Floats, y: Floats) -> Floats:
+def pulls_of(emulator: Surrogate, x: Floats, y: Floats) -> Floats:
     """(truth - prediction) / sd in the networks' units, ``(rows, targets)``."""
     found = emulator.predict(x)
     return (emulator.targets.scaled(y) - found._centre) / found._spread
 
 
-def _of_intervals(emulator: Emulator, x: Floats, y: Floats) -> tuple[list[Check], Reasons]:
+def _of_intervals(emulator: Surrogate, x: Floats, y: Floats) -> tuple[list[Check], Reasons]:
     checks: list[Check] = []
     reasons: Reasons = []
-    pulls = _pulls(emulator, x, y)
-    raw = coverage(pulls.ravel(), _SIGMAS)
-    for sigmas, found in zip(_SIGMAS, raw, strict=True):
+    pulls = pulls_of(emulator, x, y)
+    raw = coverage(pulls.ravel(), SIGMAS)
+    for sigmas, found in zip(SIGMAS, raw, strict=True):
         promised = normal_probability(sigmas)
         # an error of the promise, not of what came out, which may be all or nothing
         spread = (promised * (1 - promised) / pulls.size) ** 0.5
@@ -168,10 +191,10 @@ def _of_intervals(emulator: Emulator, x: Floats, y: Floats) -> tuple[list[Check]
     return checks, reasons
 
 
-def _of_labels(emulator: Emulator, x: Floats, y: Floats) -> list[Check]:
+def _of_labels(emulator: Surrogate, x: Floats, y: Floats) -> list[Check]:
     p = emulator.predict(x).mean
     checks: list[Check] = []
-    if isinstance(emulator.joint.likelihood, Categorical):
+    if emulator.head == "categorical":
         label, top = y[:, 0].astype(int), p.argmax(axis=1)
         right, sure = (top == label) * 1.0, p.max(axis=1)
     else:
@@ -186,7 +209,8 @@ def _of_labels(emulator: Emulator, x: Floats, y: Floats) -> list[Check]:
 
 
 def _relative(mean: Floats, y: Floats) -> float:
-    return float(np.sqrt(np.mean((mean - y) ** 2 / y.var(axis=0))))
+    with np.errstate(over="ignore"):  # of a lognormal far outside
+        return float(np.sqrt(np.mean((mean - y) ** 2 / y.var(axis=0))))
 
 
 def _status(walked: Walked, reasons: Reasons, unmeasured: tuple[str, ...]) -> Status:

@@ -19,7 +19,8 @@ import numpy as np
 from posterion.core.errors import SettingError
 from posterion.core.progress import progress
 from posterion.core.versions import versions
-from posterion.emulators.approximations import APPROXIMATIONS, Approximation
+from posterion.emulators.approximation import Approximation
+from posterion.emulators.approximations import APPROXIMATIONS
 from posterion.emulators.assessing import assessed
 from posterion.emulators.chains import Walked, walk_networks
 from posterion.emulators.density import Data, Joint, data_of
@@ -75,8 +76,9 @@ def emulate(
             ``"hierarchical-cauchy"``, ``"horseshoe"``, a NumPyro distribution or one for each group
             of weights, or a :class:`~posterion.emulators.WeightPrior`.
         sampler: ``"mclmc"``, ``"nuts"``, ``"hmc"``, ``"adjusted-mclmc"`` or a kernel; or, quicker
-            and less exact, ``"ensemble"``, ``"laplace"``, ``"mean-field"``, ``"swag"`` or an
-            :class:`~posterion.emulators.Approximation`, which begin at the ``chains`` networks.
+            and less exact, ``"ensemble"``, ``"laplace"``, ``"mean-field"``, ``"flipout"``,
+            ``"concrete-dropout"``, ``"swag"`` or an :class:`~posterion.emulators.Approximation`,
+            which begin at the ``chains`` networks.
         log: names of inputs and targets whose logarithm is taken; an array's are ``x[0]``, ``y``.
         units: of columns, by name; of a table's path they are those of the file.
         chains: each with a start of its own.

@@ -3,31 +3,31 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from posterion import bundles
-from posterion.core.errors import SampleError, SettingError
+from posterion.core.errors import SettingError
 from posterion.core.providers import provider
 from posterion.core.registry import register
 from posterion.core.status import Status
 from posterion.diagnostics.health import Health
 from posterion.emulators.density import Joint
-from posterion.emulators.likelihoods import Likelihood
-from posterion.emulators.predicting import Prediction, draws_of_networks, moments
+from posterion.emulators.distilled import Distilled
+from posterion.emulators.held import HeldOut
+from posterion.emulators.likelihoods import Bernoulli, Categorical, Likelihood
+from posterion.emulators.predicting import ROWS, Prediction, draws_of_networks, moments
 from posterion.emulators.priors import WeightPrior
-from posterion.emulators.tables import Columns, matching
-from posterion.targets.parameter import Parameter
+from posterion.emulators.surrogate import Surrogate
+from posterion.emulators.tables import Columns
 
 Floats = NDArray[np.float64]
 
 
 @register("emulator")
 @dataclass(frozen=True, eq=False, repr=False)
-class Emulator:
+class Emulator(Surrogate):
     """Networks drawn from their posterior, in place of an expensive theory.
 
     ``print(emulator)`` is its health; `predict` gives means and error bars.
@@ -45,6 +45,8 @@ class Emulator:
         health: the report; its status says whether to believe the rest.
         history: of the warm starts: chain, epoch, loss.
         settings, versions, citations, provenance: how it came about.
+        held: at most a thousand rows each of the correction and of the test, with their targets;
+            None in older files, and in ``dataclasses.replace(emulator, held=None)``.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Emulator:
     citations: tuple[str, ...]
     provenance: dict[str, Any]
     health: Health = field(default=Health(Status.not_checked))
+    held: HeldOut | None = None
 
     @cached_property
     def joint(self) -> Joint:
@@ -74,15 +77,11 @@ class Emulator:
         return "emulator"
 
     @property
-    def status(self) -> Status:
-        """The verdict of the health report."""
-        return self.health.status
-
-    @property
-    def parameters(self) -> tuple[Parameter, ...]:
-        """The targets, as a card tells of them."""
-        pairs = zip(self.targets.names, self.targets.units, strict=True)
-        return tuple(Parameter(name, unit=unit) for name, unit in pairs)
+    def head(self) -> str:
+        """What is predicted: ``"normal"`` of numbers, ``"bernoulli"``, ``"categorical"``."""
+        if isinstance(self.likelihood, Categorical):
+            return "categorical"
+        return "bernoulli" if isinstance(self.likelihood, Bernoulli) else "normal"
 
     @property
     def networks(self) -> np.ndarray:
@@ -105,13 +104,7 @@ class Emulator:
             SampleError: points that are not finite, of another width, or no numbers.
             SettingError: ``networks`` is not among 1 ... their number.
         """
-        points = matching(x, self.inputs.names)
-        if not (fine := np.isfinite(points).all(axis=1)).all():
-            row = int(np.argmin(fine))
-            bad = self.inputs.names[int(np.argmin(np.isfinite(points[row])))]
-            raise SampleError(
-                f"{(~fine).sum()} points are not finite, the first in row {row}: {bad}"
-            )
+        points = self._points(x)
         theta = self.networks
         if networks is not None:
             if not 1 <= networks <= len(theta):
@@ -120,44 +113,20 @@ class Emulator:
         scaled = self.inputs.scaled(points)
         plain, own = moments(self.joint, theta, scaled, self.targets)
 
-        def draw(n: int, seed: int) -> np.ndarray:
-            rng = np.random.default_rng([seed, 5])
-            chosen = theta[rng.integers(len(theta), size=n)]
-            return draws_of_networks(self.joint, chosen, scaled, seed)
+        def draw(n: int, seed: int, start: int, stop: int) -> np.ndarray:
+            chosen = np.random.default_rng([seed, 5]).integers(len(theta), size=n)
+            given = self.joint, theta, chosen, scaled[start:stop], seed
+            return draws_of_networks(*given, first=start // ROWS)
 
-        narrow = [a[:, 0] if a.shape[1] == 1 else a for a in own]
-        mean, epistemic, aleatoric = narrow[0], np.sqrt(narrow[1]), np.sqrt(narrow[2])
-        return Prediction(
-            mean,
-            np.sqrt(narrow[1] + narrow[2]),
-            epistemic,
-            aleatoric,
-            self.inputs.outside(points),
-            self.targets,
-            {float(k): row for k, row in enumerate(self.factors, 1)},
-            plain.mean,
-            np.sqrt(plain.epistemic + plain.aleatoric),
-            draw,
-        )
+        return self._prediction(points, plain, own, draw)
 
     def reweight(self, prior: Any, *, seed: int = 0) -> "Emulator":
         """The emulator under another prior, see `posterion.emulators.reweight`."""
         return provider("reweight")(self, prior, seed=seed)
 
-    def save(self, path: str | Path) -> None:
-        """Write the emulator as one ``.posterion`` file.
-
-        Raises:
-            BundleError: the network or the likelihood is of a class that a file cannot name.
-            OutputError: the file could not be written.
-        """
-        bundles.save_object(path, self, bundles.result_card(self))
-
-    def __repr__(self) -> str:
-        return str(self.health)
-
-    def _repr_html_(self) -> str:
-        return self.health._repr_html_()
+    def distil(self, points: Any = None, **options: Any) -> Distilled:
+        """One network that predicts as this does, see `posterion.emulators.distil`."""
+        return provider("distil")(self, points, **options)
 
 
 def table_of(prediction: Prediction) -> Mapping[str, Floats]:

@@ -1,6 +1,6 @@
 """Predictions of many networks at many points, in chunks that stay in the cache."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from posterion.core.cores import chunks
 from posterion.core.errors import SettingError
+from posterion.core.memory import must_fit
 from posterion.emulators.density import Joint
 from posterion.emulators.tables import Columns
 
@@ -68,22 +69,31 @@ def _means(joint: Joint, thetas: Array, x: Array) -> Array:
 
 
 @eqx.filter_jit
-def _drawn(joint: Joint, thetas: Array, x: Array, key: Array) -> Array:
+def _drawn(joint: Joint, thetas: Array, chosen: Array, x: Array, key: Array) -> Array:
     def one(inputs: tuple[Array, Array]) -> Array:
-        theta, number = inputs
+        theta, number = thetas[inputs[0]], inputs[1]
         noise = joint.parts(theta)[2]
         own = jax.random.fold_in(key, number)
         return joint.likelihood.sample(own, joint.outputs(theta, x), noise)
 
-    return lax.map(one, (thetas, jnp.arange(len(thetas))))
+    return lax.map(one, (chosen, jnp.arange(len(chosen))))
 
 
 def _by_chunks(
-    function: Callable[[Array, int], Any], x: Floats, out: list[np.ndarray], axis: int
+    function: Callable[[Array, int], Any],
+    x: Floats,
+    out: list[np.ndarray],
+    axis: int,
+    *,
+    filled: bool = False,
 ) -> None:
-    """Calls ``function(chunk, number)`` and puts its arrays where the rows stand in ``out``."""
+    """Calls ``function(chunk, number)`` and puts its arrays where the rows stand in ``out``.
+
+    All chunks have one size, that of the rows where they fit in one unless it is ``filled``.
+    """
+    size = ROWS if filled else min(ROWS, len(x))
     for number, start, stop in chunks(len(x), ROWS):
-        whole = np.zeros((min(ROWS, len(x)), x.shape[1]), np.float32)
+        whole = np.zeros((size, x.shape[1]), np.float32)
         whole[: stop - start] = x[start:stop]
         found = jax.tree.leaves(function(jnp.asarray(whole), number))
         for place, array in zip(out, found, strict=True):
@@ -135,6 +145,14 @@ def moments(
     return plain, Moments(*own)
 
 
+def moments_of_rows(function: Callable[[Array], Moments], x: Floats) -> Moments:
+    """Moments that ``function`` gives of a chunk of points ``(rows, inputs)``, at all points."""
+    shape = jax.eval_shape(function, jax.ShapeDtypeStruct((1, x.shape[1]), jnp.float32))
+    out = [np.empty((len(x), one.shape[1])) for one in shape]
+    _by_chunks(lambda chunk, _: function(chunk), x, out, 0)
+    return Moments(*out)
+
+
 def means_of_networks(joint: Joint, thetas: np.ndarray, x: Floats) -> np.ndarray:
     """What each network expects at each point, ``(networks, rows, targets)``, in its units."""
     given = jnp.asarray(thetas, jnp.float32)
@@ -146,20 +164,37 @@ def means_of_networks(joint: Joint, thetas: np.ndarray, x: Floats) -> np.ndarray
     return out
 
 
-def draws_of_networks(joint: Joint, thetas: np.ndarray, x: Floats, seed: int) -> np.ndarray:
-    """A target of each network at each point, ``(networks, rows, targets)``, in its units."""
-    given, key = jnp.asarray(thetas, jnp.float32), jax.random.key(seed)
-    shape = jax.eval_shape(
-        lambda c: _drawn(joint, given, c, key), jax.ShapeDtypeStruct((1, x.shape[1]), jnp.float32)
-    ).shape
-    out = np.empty((len(thetas), len(x), shape[2]), np.float32)
-    _by_chunks(
-        lambda chunk, number: _drawn(joint, given, chunk, jax.random.fold_in(key, number)),
-        x,
-        [out],
-        1,
-    )
+def draws_of_networks(
+    joint: Joint, thetas: np.ndarray, chosen: np.ndarray, x: Floats, seed: int, first: int = 0
+) -> np.ndarray:
+    """A target of each chosen network at each point, ``(chosen, rows, targets)``, in its units.
+
+    Args:
+        joint: the networks.
+        thetas: their vectors, (networks, dim).
+        chosen: numbers of networks.
+        x: points in the networks' units.
+        seed: of the noise.
+        first: number of the chunk that ``x`` begins with: its noise is that of the whole.
+    """
+    given, which = jnp.asarray(thetas, jnp.float32), jnp.asarray(chosen, jnp.int32)
+    key = jax.random.key(seed)
+
+    def of(chunk: Array, number: int) -> Array:
+        return _drawn(joint, given, which, chunk, jax.random.fold_in(key, first + number))
+
+    one = jax.ShapeDtypeStruct((1, x.shape[1]), jnp.float32)
+    shape = jax.eval_shape(lambda c: of(c, 0), one).shape
+    out = np.empty((len(which), len(x), shape[2]), np.float32)
+    _by_chunks(of, x, [out], 1, filled=first > 0)
     return out
+
+
+Draw = Callable[[int, int, int, int], np.ndarray]
+"""``draw(n, seed, start, stop)``: targets of those rows, ``(n, stop - start, targets)``.
+
+The rows begin with a chunk; their numbers are in the networks' units.
+"""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -185,7 +220,7 @@ class Prediction:
     factors: dict[float, np.ndarray] = field(repr=False)
     _centre: Floats
     _spread: Floats
-    _draw: Callable[[int, int], np.ndarray]
+    _draw: Draw
 
     def interval(self, sigmas: float | int = 1, *, corrected: bool = True) -> tuple[Floats, Floats]:
         """Lower and upper end of the interval of so many standard deviations.
@@ -215,14 +250,49 @@ class Prediction:
         return low, high
 
     def draws(self, n: int, *, seed: int = 0) -> np.ndarray:
-        """Targets drawn from the predictive distribution, ``(n, rows)``, noise included."""
-        if n < 1:
-            raise SettingError(f"the number of draws must be positive, got {n}")
-        return _narrow(self.columns.unscaled(self._draw(n, seed).astype(np.float64)))
+        """Targets drawn from the predictive distribution, ``(n, rows)``, noise included.
+
+        Of each draw one network is asked at all points.
+
+        Raises:
+            SettingError: ``n`` is below 1, or memory does not hold them; it says how many it does.
+        """
+        rows = len(self.extrapolated)
+        must_fit(
+            8 * rows * self._width, n, f"draws of {rows:,} points", "go through the points in parts"
+        )
+        out = np.empty((self._checked(n), rows, self._width))
+        for start, stop, drawn in self._parts(n, seed):
+            out[:, start:stop] = drawn
+        return _narrow(out)
 
     def quantile(self, q: Any, *, n: int = 1000, seed: int = 0) -> np.ndarray:
-        """Quantiles of the predictive distribution, from ``n`` draws: ``(len(q), rows)``."""
-        return np.quantile(self.draws(n, seed=seed), q, axis=0)
+        """Quantiles of the predictive distribution, from ``n`` draws: ``(len(q), rows)``.
+
+        The draws are made and forgotten chunk by chunk of the points.
+
+        Raises:
+            SettingError: as `draws`, for one chunk.
+        """
+        rows = min(ROWS, len(self.extrapolated))
+        must_fit(40 * rows * self._width, n, f"draws of {rows:,} points", "take fewer points")
+        parts = [np.quantile(drawn, q, axis=0) for _, _, drawn in self._parts(n, seed)]
+        return _narrow(np.concatenate(parts, axis=-2))
+
+    @property
+    def _width(self) -> int:
+        return len(self.columns.names)
+
+    def _parts(self, n: int, seed: int) -> Iterator[tuple[int, int, np.ndarray]]:
+        self._checked(n)
+        for _, start, stop in chunks(len(self.extrapolated), ROWS):
+            drawn = self._draw(n, seed, start, stop).astype(np.float64)
+            yield start, stop, self.columns.unscaled(drawn)
+
+    def _checked(self, n: int) -> int:
+        if n < 1:
+            raise SettingError(f"the number of draws must be positive, got {n}")
+        return n
 
     def __repr__(self) -> str:
         rows, names = len(self.extrapolated), ", ".join(self.columns.names)

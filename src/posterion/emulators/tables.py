@@ -57,6 +57,15 @@ class Columns:
         """Which rows lie outside of what was seen, in any column."""
         return np.any((values < self.low) | (values > self.high), axis=1)
 
+    def uniform(self, rng: np.random.Generator, rows: int) -> Floats:
+        """Points ``(rows, columns)`` drawn evenly within what was seen, with logarithms in these.
+
+        Rounding keeps them within.
+        """
+        low, high = self.scaled(np.stack([self.low, self.high]))
+        drawn = self.unscaled(low + (high - low) * rng.random((rows, len(self.names))))
+        return np.clip(drawn, self.low, self.high)
+
 
 def columns_of(
     table: Mapping[str, Floats], units: Mapping[str, str], log: Sequence[str], *, scaled: bool

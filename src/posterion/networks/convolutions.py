@@ -90,6 +90,10 @@ class Convolutional(eqx.Module):
 
     def __call__(self, x: Float[Array, "in_size ..."]) -> Float[Array, "out_size ..."]:
         """The output at one flat input, or at a batch of them along a last axis."""
+        return self.head(self.features(x))
+
+    def features(self, x: Float[Array, "in_size ..."]) -> Float[Array, "features ..."]:
+        """What the convolutions give to the dense layers."""
         function = activation_of(self.activation)
         spatial = len(self.shape) - 1
         rows = x.T.reshape(-1, *self.shape)
@@ -107,7 +111,7 @@ class Convolutional(eqx.Module):
             moved = function(moved + bias.reshape(-1, *[1] * spatial))
             rows = rows + moved if self.residual and i else moved
         flat = rows.reshape(len(rows), -1).T
-        return self.head(flat[:, 0] if x.ndim == 1 else flat)
+        return flat[:, 0] if x.ndim == 1 else flat
 
 
 def _halved(rows: Array, spatial: int) -> Array:

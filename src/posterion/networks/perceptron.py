@@ -129,11 +129,20 @@ class MLP(eqx.Module):
 
     def __call__(self, x: Float[Array, "in_size ..."]) -> Float[Array, "out_size ..."]:
         """The network's output at one input, or at a batch of them along a last axis."""
-        biases = [bias if x.ndim == 1 else bias[:, None] for bias in self.biases]
-        for i, (weight, bias) in enumerate(zip(self.weights[:-1], biases[:-1], strict=True)):
-            moved = self._active(i, product(weight, x) + bias)
+        return self.through(self.affine, x)
+
+    def affine(self, layer: int, x: Array) -> Array:
+        """Weights times values plus biases: what a layer's activation acts on."""
+        bias = self.biases[layer]
+        return product(self.weights[layer], x) + (bias if x.ndim == 1 else bias[:, None])
+
+    def through(self, affine: Callable[[int, Array], Array], x: Array) -> Array:
+        """The output with another ``affine(layer, values)`` in place of the network's own."""
+        last = len(self.weights) - 1
+        for i in range(last):
+            moved = self._active(i, affine(i, x))
             x = x + moved if self.residual and i else moved
-        return product(self.weights[-1], x) + biases[-1]
+        return affine(last, x)
 
     def _active(self, layer: int, x: Array) -> Array:
         if self.activation not in LEARNED:

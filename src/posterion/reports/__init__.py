@@ -4,6 +4,7 @@
 - `training_plot`, `effective_samples_plot`: how it was learned, and what the draws are worth
 - `Page`, `Section` and its blocks, `write_page`: one self-contained HTML page
 - `posterior_page`: the page of any posterior, to which a study adds its own sections
+- `emulator_page`: the page of an emulator
 - `calibration_plot`, `calibration_page`: ranks of the truth among the draws of its posterior
 - `comparison_page`: the page of two samples side by side
 - `contours_page`: the page on which a reader picks two parameters and sees their contours
@@ -27,6 +28,7 @@ from posterion.reports.curves import (
     effective_samples_plot,
     training_plot,
 )
+from posterion.reports.emulator import emulator_page
 from posterion.reports.layers import Layer, Truth
 from posterion.reports.page import Page, render_page, write_page
 from posterion.reports.panels import Line, panel_plot
@@ -64,6 +66,7 @@ __all__ = [
     "corner_plot",
     "credible_contours",
     "effective_samples_plot",
+    "emulator_page",
     "figure_table",
     "new_figure",
     "panel_plot",

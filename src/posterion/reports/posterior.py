@@ -218,7 +218,7 @@ def tone_of(status: Any) -> Literal["good", "warn", "bad"]:
     if status.ok:
         return "good"
     careful = ("unwitnessed", "budget_exhausted", "interrupted", "not_checked", "undertrained")
-    careful = (*careful, "overconfident", "chains_disagree", "unproven")
+    careful = (*careful, "overconfident", "chains_disagree", "unproven", "unfaithful")
     return "warn" if status.value in careful else "bad"
 
 

@@ -1,8 +1,5 @@
 """A learned density as ONNX files, for programs that know neither Posterion nor Python."""
 
-import warnings
-from contextlib import ExitStack
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +9,9 @@ import numpy as np
 from jaxtyping import Array
 
 from posterion.bijections.base import Bijection, apply_batch
-from posterion.bundles import parameter_entry
 from posterion.core import portable
-from posterion.core.errors import ExportError, ParityWarning
-from posterion.core.files import atomic_path, writable_directory
-from posterion.core.versions import versions
+from posterion.core.errors import ExportError
+from posterion.core.files import writable_directory
 from posterion.distributions.flow import Flow
 from posterion.targets.target import v_and_log_det, x_of
 from posterion.training.exporting_bases import (
@@ -25,9 +20,10 @@ from posterion.training.exporting_bases import (
     draw_base,
     from_base,
 )
+from posterion.training.exporting_files import card_of, session_of, write_files
 from posterion.training.exporting_flow import through
 from posterion.training.exporting_frame import ends_of, to_v, to_x
-from posterion.training.exporting_graph import OPSET, Graph, Value, onnx_modules
+from posterion.training.exporting_graph import Graph, Value, onnx_modules
 from posterion.training.exporting_maps import refuse
 from posterion.training.fitted import Fit
 from posterion.training.losses import log_probs
@@ -88,18 +84,11 @@ def export_onnx(result: Any, folder: str | Path) -> dict[str, Any]:
         }
         parity = _parity(result, files, base, picks)
         card = _card(result, base, picks, parity)
-    files["card.json"] = (portable.dumps(card) + "\n").encode()
-    with ExitStack() as stack:  # all are written before the first is put in place
-        for name, data in files.items():
-            stack.enter_context(atomic_path(folder / name)).write_bytes(data)
-    if not parity["within"]:
-        warnings.warn(
-            f"the ONNX files of {result.name!r} differ from it by up to {parity['log_prob']:.1e} "
-            f"in the log-density and {parity['sample']:.1e} standard deviations in a draw",
-            ParityWarning,
-            stacklevel=2,
-        )
-    return card
+    differ = (
+        f"{parity['log_prob']:.1e} in the log-density and {parity['sample']:.1e} standard "
+        "deviations in a draw"
+    )
+    return write_files(folder, files, card, differ)
 
 
 def _flow_of(result: Posterior | Fit) -> Flow:
@@ -158,31 +147,22 @@ def _card(
     condition = result.condition if isinstance(result, Fit) else None
     more = ["context"] if names and condition is None else []
     columns = [name for p in result.parameters for name in p.columns]
-    return {
-        "format": "posterion-onnx-1",
-        "name": result.name,
-        "kind": result.kind,
-        "status": result.status.name,
-        "health": result.status.sentence,
-        "files": {
-            "log_prob.onnx": {"inputs": ["x", *more], "outputs": ["log_prob"]},
-            "sample.onnx": {"inputs": ["z", *more, *(["u"] * picks)], "outputs": ["x"]},
-        },
-        "columns": columns,
-        "parameters": [parameter_entry(p) for p in result.parameters],
-        "base": {
+    files = {
+        "log_prob.onnx": {"inputs": ["x", *more], "outputs": ["log_prob"]},
+        "sample.onnx": {"inputs": ["z", *more, *(["u"] * picks)], "outputs": ["x"]},
+    }
+    return card_of(
+        result,
+        files,
+        parity,
+        columns=columns,
+        base={
             "z": base,
             "u": {"distribution": "uniform", "lower": 0.0, "upper": 1.0} if picks else None,
         },
-        "context": names,
-        "condition": None if condition is None else dict(zip(names, condition, strict=True)),
-        "parity": parity,
-        "opset": OPSET,
-        "versions": versions() | {name: version(name) for name in ("onnx", "onnxruntime")},
-        "citations": list(result.citations),
-        "licence": str(result.provenance.get("licence", "")),
-        "publication": result.publication,
-    }
+        context=names,
+        condition=None if condition is None else dict(zip(names, condition, strict=True)),
+    )
 
 
 def _parity(
@@ -207,11 +187,11 @@ def _parity(
     start = draw_base(flow.base, z, given.get("u")).astype(np.float32)
     v = _forward(flow.bijection, start, context)
     x = x_of(result.frame, v)
-    run = {name: _session(data) for name, data in files.items()}
-    there = run["sample.onnx"]({"z": z, **given})
+    run = {name: session_of(data) for name, data in files.items()}
+    there = run["sample.onnx"]({"z": z, **given})[0]
     points, log_det = v_and_log_det(result.frame, x)
     ours = log_probs(result.flow, points.astype(np.float32), context) + log_det
-    theirs = run["log_prob.onnx"]({"x": x, **given})
+    theirs = run["log_prob.onnx"]({"x": x, **given})[0]
     distance = there - x
     for i, parameter in enumerate(q for p in result.parameters for q in [p] * p.size):
         if parameter.periodic:
@@ -229,16 +209,6 @@ def _parity(
         "within": bool(log_prob <= LOG_PROB and sample <= SAMPLE),
         "targets": {"log_prob": LOG_PROB, "sample": SAMPLE},
     }
-
-
-def _session(data: bytes) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    names = {one.name for one in session.get_inputs()}
-    return lambda given: session.run(None, {k: v for k, v in given.items() if k in names})[0]
 
 
 @eqx.filter_jit

@@ -133,13 +133,13 @@ class Graph:
         self._node(kind, tuple(value.name for value in values), (name,), attributes)
         return Value(self, name, values[0].dtype if dtype is None else np.dtype(dtype))
 
-    def split(self, value: Value, sizes: Sequence[int]) -> list[Value]:
-        """Parts of the first axis."""
+    def split(self, value: Value, sizes: Sequence[int], *, axis: int = 0) -> list[Value]:
+        """Parts of an axis, by default the first."""
         if len(sizes) == 1:
             return [value]
         names = self._named(len(sizes))
         inputs = (value.name, self.constant(np.array(sizes), np.int64).name)
-        self._node("Split", inputs, names, {"axis": 0})
+        self._node("Split", inputs, names, {"axis": axis})
         return [Value(self, name, value.dtype) for name in names]
 
     def concat(self, values: Sequence[Value]) -> Value:
@@ -164,6 +164,11 @@ class Graph:
         """Over the first axis."""
         axes = self.constant(np.array([0]), np.int64)
         return self.call("ReduceSum", value, axes, keepdims=int(keep))
+
+    def mean(self, value: Value, *, keep: bool = False) -> Value:
+        """Over the first axis."""
+        axes = self.constant(np.array([0]), np.int64)
+        return self.call("ReduceMean", value, axes, keepdims=int(keep))
 
     def max(self, value: Value) -> Value:
         """Over the first axis, which stays with length 1."""
