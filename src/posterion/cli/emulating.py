@@ -37,7 +37,13 @@ def emulate(
     prior: Annotated[
         str, typer.Option(help="gaussian, laplace, cauchy, hierarchical-gaussian, ..., horseshoe.")
     ] = "gaussian",
-    sampler: Annotated[str, typer.Option(help="mclmc, adjusted-mclmc, nuts, hmc.")] = "mclmc",
+    sampler: Annotated[
+        str,
+        typer.Option(
+            help="mclmc, adjusted-mclmc, nuts, hmc, alternated, sghmc, rmhmc, l2hmc; quicker: "
+            "ensemble, laplace, mean-field, swag."
+        ),
+    ] = "mclmc",
     chains: Annotated[int, typer.Option(min=1, help="Chains.")] = 4,
     draws: Annotated[int, typer.Option(min=1, help="Networks kept of each chain.")] = 50,
     warmup: Annotated[int, typer.Option(min=0, help="Transitions that tune the sampler.")] = 600,

@@ -9,7 +9,17 @@ from posterion.emulators.approximations import (
 )
 from posterion.emulators.emulate import emulate
 from posterion.emulators.emulator import Emulator, table_of
-from posterion.emulators.kernels import AdjustedMclmc, Hmc, Kernel, Mclmc, Nuts
+from posterion.emulators.kernels import (
+    AdjustedMclmc,
+    Alternated,
+    Hmc,
+    Kernel,
+    L2hmc,
+    Mclmc,
+    Nuts,
+    Rmhmc,
+    Sghmc,
+)
 from posterion.emulators.likelihoods import (
     Bernoulli,
     Categorical,
@@ -31,6 +41,7 @@ from posterion.emulators.reweighting import reweight
 
 __all__ = [
     "AdjustedMclmc",
+    "Alternated",
     "Approximation",
     "Bernoulli",
     "Categorical",
@@ -43,6 +54,7 @@ __all__ = [
     "Horseshoe",
     "Independent",
     "Kernel",
+    "L2hmc",
     "LastLayerLaplace",
     "Likelihood",
     "Mclmc",
@@ -51,6 +63,8 @@ __all__ = [
     "OfGroups",
     "Own",
     "Prediction",
+    "Rmhmc",
+    "Sghmc",
     "StudentT",
     "Swag",
     "WeightPrior",
