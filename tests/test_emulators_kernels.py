@@ -44,7 +44,15 @@ def test_exact_samplers_give_the_conjugate_posterior(kernel):
         assert kernel.acceptance - 0.1 < acceptance < 0.98
 
 
-@pytest.mark.parametrize("kernel", [Alternated(Nuts(), Hmc()), Rmhmc(), QUICK], ids=repr)
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        Alternated(Nuts(), Hmc()),
+        pytest.param(Rmhmc(), marks=pytest.mark.slow),
+        pytest.param(QUICK, marks=pytest.mark.slow),
+    ],
+    ids=repr,
+)
 def test_weights_and_noise_together_have_their_exact_moments(kernel):
     """The truth is a quadrature over the noise; false alarms as above."""
     found = walked(kernel, learned_noise=True)
@@ -79,11 +87,12 @@ def test_the_bias_of_mclmc_falls_with_its_step():
     assert fine < 0.05 < coarse
 
 
-def test_the_bias_of_sghmc_is_about_its_heat_and_falls_with_it():
-    """Minibatches of 2 rows of 40: a relative excess of about ``heat``, at most twice it."""
-    coarse, fine = (_bias(Sghmc(heat, batch=2), thin=4) for heat in (0.4, 0.04))
-    assert 0.1 < coarse < 0.8
-    assert abs(fine) < 0.08
+def test_the_bias_of_sghmc_is_below_its_heat_and_falls_with_it():
+    """Minibatches of 2 rows of 40 and little friction: their noise would heat the chain."""
+    coarse, fine = (
+        _bias(Sghmc(heat, batch=2, friction=0.02), draws=1500, thin=4) for heat in (0.4, 0.04)
+    )
+    assert abs(fine) < 0.04 < coarse < 0.4
 
 
 def test_minibatches_of_an_epoch_have_the_whole_s_gradient():
@@ -95,11 +104,10 @@ def test_minibatches_of_an_epoch_have_the_whole_s_gradient():
     with jax.enable_x64(True):
         density = Posterior.of(joint, data)
         theta = jnp.asarray(start, jnp.float64) + 0.1
+        whole = jax.jit(jax.grad(density))(theta)
         for batches in (1, 4, 10):
-            slopes = [
-                jax.grad(density.of_batch)(theta, jnp.asarray(i), batches) for i in range(batches)
-            ]
-            whole = jax.grad(density)(theta)
+            slope = jax.jit(jax.grad(lambda t, i, b=batches: density.of_batch(t, i, b)))
+            slopes = [slope(theta, jnp.asarray(i)) for i in range(batches)]
             np.testing.assert_allclose(np.mean(slopes, axis=0), whole, rtol=1e-5)
             assert batches == 1 or np.std(slopes, axis=0).min() > 0
 
@@ -186,7 +194,8 @@ def test_l2hmc_learns_in_the_warmup_alone():
 def test_the_metric_is_the_curvature_of_a_linear_network_and_positive_elsewhere(prior):
     joint, _ = linear()
     theta = jnp.ones(4, jnp.float32)
-    found = curvature(Posterior.of(joint, data_of(X, Y)), theta)
+    data = data_of(X, Y)
+    found = jax.jit(lambda t: curvature(Posterior.of(joint, data), t))(theta)
     _, covariance = truth()
     of_prior = np.sqrt(2) - 1  # the smooth absolute value of one, instead of one
     np.testing.assert_allclose(
@@ -195,7 +204,7 @@ def test_the_metric_is_the_curvature_of_a_linear_network_and_positive_elsewhere(
     joint, start = Joint.of(
         mlp((3,), "tanh").build(3, 1, key=jax.random.key(0)), PRIORS[prior], Gaussian(), 1
     )
-    metric = curvature(Posterior.of(joint, data_of(X, Y)), start)
+    metric = jax.jit(lambda t: curvature(Posterior.of(joint, data), t))(start)
     assert float(jnp.linalg.eigvalsh(metric).min()) > 0.1
 
 

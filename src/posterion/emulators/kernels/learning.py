@@ -176,7 +176,8 @@ class L2hmc(Accepting):
                 f"takes at most {MOST_DIMENSIONS} dimensions, not {dim}; take hmc or nuts"
             )
         bends = Bends(dim, self.width, jax.random.key(dim))
-        lessons = _Lessons(jnp.zeros(()), jnp.zeros(dim), bends, adam().init(bends))
+        optimiser: Any = adam()
+        lessons = _Lessons(jnp.zeros(()), jnp.zeros(dim), bends, optimiser.init(bends))
         return Accepting.start(self, density)._replace(learned=lessons)
 
     def _run(
@@ -237,7 +238,8 @@ class L2hmc(Accepting):
         slope = jax.grad(loss)(bends)
         fine = jnp.stack([jnp.isfinite(a).all() for a in jax.tree.leaves(slope)]).all()
         fine = fine & training
-        update, later = adam().update(slope, memory)
+        optimiser: Any = adam()
+        update, later = optimiser.update(slope, memory)
         learned = jax.tree.map(lambda w, u: w - self.rate * u, bends, update)
         bends, memory = jax.tree.map(
             lambda new, old: jnp.where(fine, new, old), (learned, later), (bends, memory)
