@@ -187,10 +187,9 @@ def test_few_held_out_rows_are_said_and_wide_intervals_have_no_correction():
     assert "R-hat" in alone.health.unmeasured[0] and not alone.status.ok
 
 
-@pytest.mark.parametrize("sampler", ["sghmc", "alternated"])
-def test_samplers_are_taken_by_name(sampler):
-    found = emulate(X, Y, log=["sigma"], sampler=sampler, **{**SMALL, "epochs": 30})
-    assert sampler in found.settings["sampler"].lower()
+def test_minibatches_are_taken_by_name():
+    found = emulate(X, Y, log=["sigma"], sampler="sghmc", **{**SMALL, "epochs": 30})
+    assert found.settings["sampler"].startswith("Sghmc(")
     error = np.abs(found.predict(X).mean / (CLEAN * np.exp(0.005)) - 1)
     assert np.mean(error) < 0.05
     assert len(np.unique(found.theta[..., 0])) > 6
