@@ -128,11 +128,12 @@ class Sghmc(Kernel):
                 number == 0, lambda: jax.random.permutation(of_order, order), lambda: order
             )
             step = tuning.step * factors[k]
-            rate: Any = self.friction / step
+            integrator: Any = sghmc
+            move = integrator(self.friction / step)
             # The slope where the step leads to, as in Chen et al.: at its start it would be Euler's
             # explicit rule, which gains energy.
             slope = root * slope_of(root * (z + step * momentum), order[number], batches)
-            z, momentum = sghmc(rate)(of_noise, z, momentum, slope, step)
+            z, momentum = move(of_noise, z, momentum, slope, step)
             noise = noise + jnp.where(k > first, 0.5 * jnp.mean((slope - last) ** 2), 0.0)
             square = square + jnp.mean(slope**2)
             speed = jnp.maximum(speed, jnp.mean(momentum**2))
