@@ -199,6 +199,14 @@ def test_few_held_out_rows_are_said_and_wide_intervals_have_no_correction():
     assert "R-hat" in alone.health.unmeasured[0] and not alone.status.ok
 
 
+def test_minibatches_are_taken_by_name():
+    found = emulate(X, Y, log=["sigma"], sampler="sghmc", **{**SMALL, "epochs": 30})
+    assert found.settings["sampler"].startswith("Sghmc(")
+    error = np.abs(found.predict(X).mean / (CLEAN * np.exp(0.005)) - 1)
+    assert np.mean(error) < 0.05
+    assert len(np.unique(found.theta[..., 0])) > 6
+
+
 def test_an_overconfident_network_is_called_so():
     """A spread that is fixed at a tenth of the noise."""
     found = emulate(X, Y, log=["sigma"], likelihood=Gaussian(0.01), sampler=Nuts(), **SMALL)

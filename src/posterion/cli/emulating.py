@@ -38,7 +38,11 @@ def emulate(
         str, typer.Option(help="gaussian, laplace, cauchy, hierarchical-gaussian, ..., horseshoe.")
     ] = "gaussian",
     sampler: Annotated[
-        str, typer.Option(help="mclmc, adjusted-mclmc, nuts, hmc; quicker: ensemble, flipout, ...")
+        str,
+        typer.Option(
+            help="mclmc, adjusted-mclmc, nuts, hmc, alternated, sghmc, rmhmc, l2hmc; quicker: "
+            "ensemble, flipout, ..."
+        ),
     ] = "mclmc",
     chains: Annotated[int, typer.Option(min=1, help="Chains.")] = 4,
     draws: Annotated[int, typer.Option(min=1, help="Networks kept of each chain.")] = 50,

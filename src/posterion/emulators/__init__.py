@@ -9,7 +9,17 @@ from posterion.emulators.dropout import ConcreteDropout
 from posterion.emulators.emulate import emulate
 from posterion.emulators.emulator import Emulator, table_of
 from posterion.emulators.exporting import export_emulator
-from posterion.emulators.kernels import AdjustedMclmc, Hmc, Kernel, Mclmc, Nuts
+from posterion.emulators.kernels import (
+    AdjustedMclmc,
+    Alternated,
+    Hmc,
+    Kernel,
+    L2hmc,
+    Mclmc,
+    Nuts,
+    Rmhmc,
+    Sghmc,
+)
 from posterion.emulators.likelihoods import (
     Bernoulli,
     Categorical,
@@ -33,6 +43,7 @@ from posterion.emulators.variational import Flipout, MeanField
 
 __all__ = [
     "AdjustedMclmc",
+    "Alternated",
     "Approximation",
     "Bernoulli",
     "Categorical",
@@ -48,6 +59,7 @@ __all__ = [
     "Horseshoe",
     "Independent",
     "Kernel",
+    "L2hmc",
     "LastLayerLaplace",
     "Likelihood",
     "Mclmc",
@@ -56,6 +68,8 @@ __all__ = [
     "OfGroups",
     "Own",
     "Prediction",
+    "Rmhmc",
+    "Sghmc",
     "StudentT",
     "Surrogate",
     "Swag",

@@ -19,7 +19,7 @@ from jax import lax
 from jaxtyping import Array, PRNGKeyArray
 
 from posterion.core.errors import CheckpointError, DensityError, SettingError
-from posterion.emulators.density import Data, Joint
+from posterion.emulators.density import Data, Joint, Posterior
 from posterion.emulators.kernels import Kernel, Tuning
 from posterion.emulators.recording import Recording
 from posterion.optimisation.checkpoint import leaves_of, restore
@@ -292,11 +292,11 @@ def _no_moments(dim: int) -> Moments:
 
 @eqx.filter_jit
 def _begin(joint: Joint, data: Data, kernel: Kernel, starts: Array, keys: Array) -> _Walker:
+    density = Posterior.of(joint, data)
+
     def one(theta: Array, key: PRNGKeyArray) -> _Walker:
-        state = kernel.begin(
-            lambda t: joint.log_prob(t, data), theta, jax.random.fold_in(key, 2**31 - 1)
-        )
-        return _Walker(state, kernel.start(joint.dim), _no_moments(joint.dim))
+        state = kernel.begin(density, theta, jax.random.fold_in(key, 2**31 - 1))
+        return _Walker(state, kernel.start(density), _no_moments(joint.dim))
 
     return _over_chains(one, starts, keys)
 
@@ -304,8 +304,8 @@ def _begin(joint: Joint, data: Data, kernel: Kernel, starts: Array, keys: Array)
 @eqx.filter_jit
 def _renewed(kernel: Kernel, walker: _Walker) -> _Walker:
     def one(walker: _Walker) -> _Walker:
-        count, _, squares = walker.moments
-        tuning = kernel.renew(walker.tuning, squares / jnp.maximum(count - 1, 1), count)
+        count, mean, squares = walker.moments
+        tuning = kernel.renew(walker.tuning, mean, squares / jnp.maximum(count - 1, 1), count)
         return _Walker(walker.state, tuning, jax.tree.map(jnp.zeros_like, walker.moments))
 
     return jax.vmap(one)(walker)
@@ -328,10 +328,7 @@ def _advance(
 ) -> tuple[_Walker, dict[str, Array]]:
     """A segment of each chain; ``numbers``: first transition, count, those of a draw, warming."""
     first, count, each, warming = numbers
-    adapt = warming == 1
-
-    def density(theta: Array) -> Array:
-        return joint.log_prob(theta, data)
+    density = Posterior.of(joint, data)
 
     def one(walker: _Walker, key: PRNGKeyArray) -> tuple[_Walker, dict[str, Array]]:
         line = jnp.zeros(capacity, jnp.float32)
@@ -346,15 +343,13 @@ def _advance(
 
         def transition(i: Array, carry: tuple[_Walker, dict[str, Array]]) -> Any:
             (before, tuning, moments), records = carry
-            after, info = kernel.move(density, jax.random.fold_in(key, first + i), before, tuning)
-            # +inf would hold a chain for good: it counts as a divergence, like NaN.
-            lost = after.logdensity == jnp.inf
-            state = jax.tree.map(lambda new, old: jnp.where(lost, old, new), after, before)
-            info = info._replace(
-                acceptance=jnp.where(lost, 0.0, info.acceptance), divergent=info.divergent | lost
+            of_move = jax.random.fold_in(key, first + i)
+            state, info = kernel.transition(density, of_move, before, tuning)
+            tuning = lax.cond(
+                warming == 1,
+                lambda: kernel.adapt(density, jax.random.fold_in(of_move, 1), state, tuning, info),
+                lambda: tuning,
             )
-            adapted = kernel.adapt(tuning, info)
-            tuning = jax.tree.map(lambda new, old: jnp.where(adapt, new, old), adapted, tuning)
             seen = moments.count + 1
             shift = state.position - moments.mean
             mean = moments.mean + shift / seen

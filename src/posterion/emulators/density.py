@@ -112,6 +112,12 @@ class Joint(eqx.Module):
         """Length of the vector."""
         return self.layout.size
 
+    @property
+    def weights(self) -> int:
+        """How many numbers of the vector, the first ones, are the network's."""
+        leaves = self.layout.structure.children()[0].num_leaves
+        return sum(int(np.prod(shape)) for shape in self.layout.shapes[:leaves])
+
     def parts(self, theta: Array) -> tuple[PyTree, PyTree, PyTree]:
         """Weights, hyperparameters and noise of a vector ``(dim,)``."""
         return self.layout.tree(theta)
@@ -173,3 +179,70 @@ def _summed(function: Any, theta: Array, data: Data) -> Array:
 
     total.defvjp(forward, backward)
     return total(theta, data)
+
+
+class Posterior(eqx.Module):
+    """The density given rows: of the whole vector, or of neighbouring coordinates given the others.
+
+    Called with a vector ``(dim,)`` it gives `Joint.log_prob`.
+
+    Attributes:
+        joint: of the whole vector.
+        data: the rows.
+        around: the whole vector, whose other coordinates are given; None where there are none.
+        first: of the coordinates.
+        size: how many there are.
+    """
+
+    joint: Joint
+    data: Data
+    around: Array | None
+    first: int = eqx.field(static=True)
+    size: int = eqx.field(static=True)
+
+    @classmethod
+    def of(cls, joint: Joint, data: Data) -> "Posterior":
+        """That of the whole vector."""
+        return cls(joint, data, None, 0, joint.dim)
+
+    def part(self, around: Array, first: int, size: int) -> "Posterior":
+        """That of ``size`` coordinates from ``first`` on, given the others of ``around``."""
+        return Posterior(self.joint, self.data, around, first, size)
+
+    @property
+    def dim(self) -> int:
+        """How many coordinates there are."""
+        return self.size
+
+    @property
+    def rows(self) -> Data:
+        """The rows in one chunk, without its axis."""
+        return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), self.data)
+
+    def whole(self, theta: Array) -> Array:
+        """The whole vector ``(joint.dim,)``."""
+        if self.around is None:
+            return theta
+        return lax.dynamic_update_slice(self.around, theta, (self.first,))
+
+    def __call__(self, theta: Array) -> Array:
+        """The log-density at ``(dim,)``."""
+        return self.joint.log_prob(self.whole(theta), self.data)
+
+    def log_prior(self, theta: Array) -> Array:
+        """The prior's part of it."""
+        return self.joint.log_prior(self.whole(theta))
+
+    def of_batch(self, theta: Array, number: Array, batches: int) -> Array:
+        """An unbiased estimate from every ``batches``-th row, the first being ``number``.
+
+        Its mean over the ``batches`` numbers is the log-density.
+        """
+        rows = self.rows
+        count = rows.x.shape[0]
+        taken = number + batches * jnp.arange(-(-count // batches))
+        weight = jnp.ones(()) if rows.weight is None else rows.weight[taken]
+        weight = jnp.where(taken < count, weight, 0.0)
+        piece = Data(rows.x[taken], rows.y[taken], weight)  # beyond the end: the last row
+        theta = self.whole(theta)
+        return self.joint.log_prior(theta) + batches * self.joint.of_chunk(theta, piece)

@@ -75,8 +75,9 @@ def emulate(
         prior: ``"gaussian"``, ``"laplace"``, ``"cauchy"``, ``"hierarchical-gaussian"``,
             ``"hierarchical-cauchy"``, ``"horseshoe"``, a NumPyro distribution or one for each group
             of weights, or a :class:`~posterion.emulators.WeightPrior`.
-        sampler: ``"mclmc"``, ``"nuts"``, ``"hmc"``, ``"adjusted-mclmc"`` or a kernel; or, quicker
-            and less exact, ``"ensemble"``, ``"laplace"``, ``"mean-field"``, ``"flipout"``,
+        sampler: ``"mclmc"``, ``"adjusted-mclmc"``, ``"nuts"``, ``"hmc"``, ``"alternated"``,
+            ``"sghmc"``, ``"rmhmc"``, ``"l2hmc"`` or a kernel; or, quicker and less exact,
+            ``"ensemble"``, ``"laplace"``, ``"mean-field"``, ``"flipout"``,
             ``"concrete-dropout"``, ``"swag"`` or an :class:`~posterion.emulators.Approximation`,
             which begin at the ``chains`` networks.
         log: names of inputs and targets whose logarithm is taken; an array's are ``x[0]``, ``y``.
