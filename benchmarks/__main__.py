@@ -27,6 +27,8 @@ NAMES = (
     "likelihood",
     "likelihood_pyhf",
     "emulators",
+    "mixing",
+    "susy",
     "gpu",
 )
 TITLES = {
@@ -40,6 +42,8 @@ TITLES = {
     "likelihood": "The toy likelihood",
     "likelihood_pyhf": "HistFactory workspaces",
     "emulators": "Gradients of Bayesian networks",
+    "mixing": "Effective predictions for each gradient",
+    "susy": "Supersymmetry",
     "gpu": "On a graphics processor",
 }
 _HEAD = """# Results

@@ -35,7 +35,7 @@ Y = {"sigma": CLEAN * np.exp(0.1 * RNG.normal(size=N))}
 
 @pytest.fixture(scope="module")
 def emulator():
-    given = {**SMALL, "epochs": 30, "draws": 20, "warmup": 200}
+    given = {**SMALL, "epochs": 60, "draws": 20, "warmup": 200}
     return emulate(X, Y, log=["sigma"], **given)
 
 
@@ -146,7 +146,33 @@ def test_labels_are_predicted_with_probabilities(likelihood):
     p = p[:, 1] if likelihood == "categorical" else p
     assert np.mean((p > 0.5) == label) > 0.9
     assert p.min() >= 0 and p.max() <= 1
-    assert any(check.name == "expected calibration error" for check in found.health.checks)
+    raw, mended = (
+        found.health.check(f"expected calibration error, {kind}") for kind in ("raw", "corrected")
+    )
+    if (mended is None) != (found.provenance["rows"]["correction"] < 100):
+        pytest.fail("there is a correction where there are rows for it")
+    assert raw is not None
+    probability = found.predict(X).probability
+    assert probability.shape == found.predict(X).mean.shape
+    table = table_of(found.predict(X))
+    name = "viable_probability" if likelihood == "bernoulli" else "viable[1]_probability"
+    assert name in table and not any(key.endswith("_low") for key in table)
+
+
+def test_probabilities_are_those_of_the_rows_that_were_held_out():
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(1500, 2))
+    label = (x[:, 0] + 0.5 * rng.normal(size=1500) > 0) * 1.0
+    settings = {**SMALL, "correction": 0.4, "sampler": "ensemble"}
+    found = emulate(x, label, likelihood="bernoulli", **settings)
+    assert found.factors.shape == (2, 1)
+    p = found.predict(x[:50])
+    logit = np.log(p.mean / (1 - p.mean))
+    wanted = 1 / (1 + np.exp(-found.factors[0, 0] * logit - found.factors[1, 0]))
+    np.testing.assert_allclose(p.probability, wanted, rtol=1e-6)
+    assert p.factors == {}
+    with pytest.raises(SettingError, match="numbers have no probability"):
+        emulate(x, x[:, 0], **settings).predict(x[:2]).probability  # noqa: B018
 
 
 def test_targets_by_name_and_an_own_module_and_likelihood(tmp_path):

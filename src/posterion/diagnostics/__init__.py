@@ -5,6 +5,7 @@
 - `divergence`, `energy`: distances to exact marginals and between samples; `modes`: lost modes
 - `calibration`, `bands`: ranks of the truth among the draws of its posterior, and their band
 - `coverage`: intervals that hold what they promise, and the conformal correction
+- `logistic_correction`: probabilities of labels that hold what they say
 - `comparison`: two samples by the published metrics, each beside its floor
 - `findings`, `verdict`, `health`: from measured numbers to the report
 """
@@ -56,6 +57,7 @@ from posterion.diagnostics.modes import (
     mode_fractions,
 )
 from posterion.diagnostics.pareto import Psis, fit_generalised_pareto, k_hat, k_hat_limit, psis
+from posterion.diagnostics.probabilities import corrected_probabilities, logistic_correction
 from posterion.diagnostics.verdict import assess
 from posterion.diagnostics.weights import (
     NonFinite,
@@ -106,6 +108,7 @@ __all__ = [
     "compare_modes",
     "compare_samples",
     "conformal_factors",
+    "corrected_probabilities",
     "coverage",
     "divergences",
     "energy_distance",
@@ -118,6 +121,7 @@ __all__ = [
     "expected_acceptance",
     "expected_autocorrelation",
     "expected_calibration_error",
+    "logistic_correction",
     "find_modes",
     "fit_generalised_pareto",
     "forward_kl",

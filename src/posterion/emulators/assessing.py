@@ -16,6 +16,7 @@ from posterion.diagnostics.coverage import (
     rows_for_level,
 )
 from posterion.diagnostics.health import Check, Health
+from posterion.diagnostics.probabilities import logistic_correction
 from posterion.emulators.chains import Walked
 from posterion.emulators.emulator import Emulator
 from posterion.emulators.held import held_out
@@ -87,7 +88,7 @@ def _held(parts: dict[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
 def corrected(
     emulator: S, x: Floats, y: Floats, correction: NDArray[np.bool_], test: NDArray[np.bool_]
 ) -> tuple[S, list[Check], Reasons, tuple[str, ...]]:
-    """With conformal factors, and what the test rows say of its error bars.
+    """With factors, and what the test rows say of its error bars or probabilities.
 
     Args:
         emulator: without factors.
@@ -107,6 +108,13 @@ def corrected(
         each = [conformal_factors(column, enough) for column in pulls.T]
         factors = np.array(each).T.reshape(len(enough), y.shape[1])
         emulator = replace(cast(Any, emulator), factors=factors)
+    elif labels and correction.sum() >= _FEWEST:
+        p = emulator.predict(x[correction]).mean
+        if p.ndim == 1 or emulator.head == "categorical":
+            each = [logistic_correction(p, y[correction, 0])]
+        else:
+            each = [logistic_correction(*pair) for pair in zip(p.T, y[correction].T, strict=True)]
+        emulator = replace(cast(Any, emulator), factors=np.array(each).T)
     if test.sum() < _FEWEST:
         return emulator, [], [], (f"coverage: {test.sum()} test rows, {_FEWEST} are needed",)
     if labels:
@@ -192,19 +200,26 @@ def _of_intervals(emulator: Surrogate, x: Floats, y: Floats) -> tuple[list[Check
 
 
 def _of_labels(emulator: Surrogate, x: Floats, y: Floats) -> list[Check]:
-    p = emulator.predict(x).mean
+    found = emulator.predict(x)
     checks: list[Check] = []
-    if emulator.head == "categorical":
-        label, top = y[:, 0].astype(int), p.argmax(axis=1)
-        right, sure = (top == label) * 1.0, p.max(axis=1)
-    else:
-        right, sure = y.ravel(), p.ravel()
-        label, top = right, (sure > 0.5) * 1.0
-        both = float(2 * (top * label).sum() / max(top.sum() + label.sum(), 1))
-        checks.append(Check("F1", both))
-    error, floor = expected_calibration_error(np.clip(sure, 0, 1), right)
-    checks.append(Check("accuracy", float(np.mean(top == label))))
-    checks.append(Check("expected calibration error", error, note=f"floor {floor:.4f}"))
+    kinds = [("raw", found.mean)]
+    if len(emulator.factors):
+        kinds.append(("corrected", found.probability))
+    for kind, p in kinds:
+        if emulator.head == "categorical":
+            label, top = y[:, 0].astype(int), p.argmax(axis=1)
+            right, sure = (top == label) * 1.0, p.max(axis=1)
+        else:
+            right, sure = y.ravel(), p.ravel()
+            label, top = right, (sure > 0.5) * 1.0
+        if kind == "raw":
+            if emulator.head != "categorical":
+                both = float(2 * (top * label).sum() / max(top.sum() + label.sum(), 1))
+                checks.append(Check("F1", both))
+            checks.append(Check("accuracy", float(np.mean(top == label))))
+        error, floor = expected_calibration_error(np.clip(sure, 0, 1), right)
+        name = f"expected calibration error, {kind}"
+        checks.append(Check(name, error, note=f"floor {floor:.4f}"))
     return checks
 
 

@@ -130,8 +130,10 @@ class Emulator(Surrogate):
 
 
 def table_of(prediction: Prediction) -> Mapping[str, Floats]:
-    """A prediction as columns: of each target mean, sd, epistemic, aleatoric, low and high end."""
-    low, high = prediction.interval(1, corrected=1.0 in prediction.factors)
+    """A prediction as columns: of each target mean, sd, epistemic, aleatoric, low and high end.
+
+    Of labels and classes the corrected probability in place of the ends.
+    """
     names = prediction.columns.names
     out: dict[str, Floats] = {}
     parts = {
@@ -139,9 +141,12 @@ def table_of(prediction: Prediction) -> Mapping[str, Floats]:
         "_sd": prediction.sd,
         "_epistemic": prediction.epistemic,
         "_aleatoric": prediction.aleatoric,
-        "_low": low,
-        "_high": high,
     }
+    if prediction._probability is None:
+        low, high = prediction.interval(1, corrected=1.0 in prediction.factors)
+        parts |= {"_low": low, "_high": high}
+    else:
+        parts["_probability"] = prediction.probability
     for suffix, values in parts.items():
         wide = values[:, None] if values.ndim == 1 else values
         for i in range(wide.shape[1]):

@@ -33,6 +33,8 @@ MEAN, SD = 1e-3, 1e-3
 """Largest differences without a warning: of means in standard deviations, of these relative."""
 
 OUTPUTS = ("mean", "sd", "epistemic", "aleatoric", "centre", "spread")
+_LABELS = ("slope", "shift")
+_FACTORS = {"normal": ("1", "2", "3"), "bernoulli": _LABELS, "categorical": _LABELS}
 
 
 def export_emulator(emulator: Surrogate, folder: str | Path) -> dict[str, Any]:
@@ -44,8 +46,8 @@ def export_emulator(emulator: Surrogate, folder: str | Path) -> dict[str, Any]:
     ``spread``: these are mean and sd, or those of the logarithm where the card says that a target
     is learned by it. All networks are in the file, and compute in float32 as in Posterion. The card
     holds names, units and trained range of the inputs, so that a caller can tell what is
-    extrapolated, and the conformal factors. The file is run on 2000 points and compared with the
-    emulator; the card holds the differences.
+    extrapolated, and the factors of the correction. The file is run on 2000 points and compared
+    with the emulator; the card holds the differences.
 
     Args:
         emulator: an emulator, or what `distil` made of it.
@@ -72,7 +74,7 @@ def export_emulator(emulator: Surrogate, folder: str | Path) -> dict[str, Any]:
             parity,
             columns=_entries(emulator.inputs),
             targets=_entries(emulator.targets),
-            factors={str(k): list(row) for k, row in enumerate(emulator.factors, 1)},
+            factors=dict(zip(_FACTORS[emulator.head], emulator.factors.tolist(), strict=False)),
         )
     differ = f"{parity['mean']:.1e} standard deviations in a mean and {parity['sd']:.1e} of these"
     return write_files(folder, files, card, differ)

@@ -221,6 +221,20 @@ class Prediction:
     _centre: Floats
     _spread: Floats
     _draw: Draw
+    _probability: Floats | None = None
+
+    @property
+    def probability(self) -> Floats:
+        """Of label 1, or of each class: corrected by rows that were held out, if there were any.
+
+        ``mean`` is what the networks themselves say.
+
+        Raises:
+            SettingError: the targets are numbers.
+        """
+        if self._probability is None:
+            raise SettingError("numbers have no probability; there are `interval` and `quantile`")
+        return self._probability
 
     def interval(self, sigmas: float | int = 1, *, corrected: bool = True) -> tuple[Floats, Floats]:
         """Lower and upper end of the interval of so many standard deviations.

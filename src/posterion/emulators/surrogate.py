@@ -13,6 +13,7 @@ from posterion.core.memory import must_fit
 from posterion.core.providers import provider
 from posterion.core.status import Status
 from posterion.diagnostics.health import Health
+from posterion.diagnostics.probabilities import corrected_probabilities
 from posterion.emulators.held import HeldOut
 from posterion.emulators.predicting import Draw, Moments, Prediction
 from posterion.emulators.tables import Columns, matching
@@ -32,7 +33,9 @@ class Surrogate(ABC):
         inputs: columns of the inputs and their scales.
         targets: columns of the targets.
         factors: of each target, the conformal factor at 1, 2 and 3 standard deviations, ``(3,
-            targets)``; without rows where there were too few.
+            targets)``; of labels slope and shift of the logit, ``(2, targets)``, of classes one
+            slope, see `posterion.diagnostics.logistic_correction`; without rows where there were
+            too few.
         history: of the training.
         health: the report; its status says whether to believe the rest.
         settings, versions, citations, provenance: how it came about.
@@ -129,6 +132,12 @@ class Surrogate(ABC):
     ) -> Prediction:
         """Of moments in the network's units and in the targets' own."""
         narrow = [a[:, 0] if a.shape[1] == 1 else a for a in own]
+        probability, factors = None, {float(k): row for k, row in enumerate(self.factors, 1)}
+        if self.head != "normal":
+            probability, factors = narrow[0], {}
+            if len(self.factors):
+                kept = self.factors if self.head == "bernoulli" else self.factors[:, 0]
+                probability = _corrected(narrow[0], kept)
         return Prediction(
             narrow[0],
             np.sqrt(narrow[1] + narrow[2]),
@@ -136,10 +145,11 @@ class Surrogate(ABC):
             np.sqrt(narrow[2]),
             self.inputs.outside(points),
             self.targets,
-            {float(k): row for k, row in enumerate(self.factors, 1)},
+            factors,
             plain.mean,
             np.sqrt(plain.epistemic + plain.aleatoric),
             draw,
+            probability,
         )
 
     def __repr__(self) -> str:
@@ -147,3 +157,11 @@ class Surrogate(ABC):
 
     def _repr_html_(self) -> str:
         return self.health._repr_html_()
+
+
+def _corrected(p: Floats, factors: np.ndarray) -> Floats:
+    """Probabilities of labels, each target by its own correction, or of classes by one."""
+    if factors.ndim == 1 or factors.shape[1] == 1:
+        return corrected_probabilities(p, factors)
+    each = [corrected_probabilities(p[:, i], factors[:, i]) for i in range(p.shape[1])]
+    return np.stack(each, axis=1)

@@ -147,15 +147,15 @@ def _of_numbers(emulator: Surrogate, x: Floats, y: Floats) -> list[Section]:
 
 
 def _of_labels(emulator: Surrogate, x: Floats, y: Floats) -> list[Section]:
-    p, name = emulator.predict(x).mean, emulator.targets.names[0]
+    p, name = emulator.predict(x).probability, emulator.targets.names[0]
     if emulator.head == "categorical":
         right, sure = (p.argmax(axis=1) == y[:, 0]) * 1.0, p.max(axis=1)
         label = f"probability of the likeliest class of {name}"
     else:
         right, sure, label = y.ravel(), p.ravel(), f"probability of {name}"
     caption = (
-        f"{len(x)} test rows in tenths of the probability, with binomial errors and the number of "
-        "rows; on the dashed line probabilities are frequencies."
+        f"{len(x)} test rows in tenths of the corrected probability, with binomial errors and the "
+        "number of rows; on the dashed line probabilities are frequencies."
     )
     picture = reliability_plot(np.clip(sure, 0, 1), right, label)
     return [Section("Calibration", [Image.of(picture, "Frequency against probability", caption)])]

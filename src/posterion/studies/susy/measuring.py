@@ -86,10 +86,12 @@ def _of_numbers(task: Task, prediction: Prediction, y: Floats) -> dict[str, Esti
 def _of_labels(prediction: Prediction, y: Floats) -> tuple[dict[str, Estimate], float]:
     truth, mean = y > 0.5, np.clip(prediction.mean, 0, 1)
     error, floor = expected_calibration_error(mean, y)
+    mended = expected_calibration_error(prediction.probability, y)[0]
     right = float(np.mean((mean > 0.5) == truth))
     figures = {
         "accuracy": Estimate(right, (right * (1 - right) / len(y)) ** 0.5),
         "calibration_error": Estimate(error, 0.0),
+        "calibration_error_corrected": Estimate(mended, 0.0),
     }
     figures |= _found("mean", mean > 0.5, truth)
     return figures | _found("mean_plus_3_sd", mean + 3 * prediction.epistemic > 0.5, truth), floor

@@ -32,6 +32,7 @@ _HEADS = {
     "window_overlap.f1": "F1, 3 sd meet it",
     "accuracy": "accuracy",
     "calibration_error": "calibration error",
+    "calibration_error_corrected": "calibration error, corrected",
     "mean.precision": "precision",
     "mean.recall": "recall",
     "mean.f1": "F1",
@@ -54,7 +55,7 @@ def figures_of(found: Found, timings: Mapping[str, Timing]) -> dict[str, Figure]
                     number.value,
                     truth=_promised(name),
                     published=published[name] if main else None,
-                    floor=row.floor if name == "calibration_error" else None,
+                    floor=row.floor if name.startswith("calibration_error") else None,
                     source=SOURCE if main else None,
                 )
                 if number.error:
@@ -90,7 +91,7 @@ def _table(task: Task, rows: list[Measured]) -> tuple[list[str], list[list[Any]]
         wanted = [_promised(n) for n in names]
         lines.append(["promised", "", *("" if p is None else f"{p:.4f}" for p in wanted), ""])
     if rows[0].floor is not None:
-        floor = [f"{rows[0].floor:.4f}" if n == "calibration_error" else "" for n in names]
+        floor = [f"{rows[0].floor:.4f}" if n.startswith("calibration_error") else "" for n in names]
         lines.append(["floor", "", *floor, ""])
     return ["emulator", "networks", *(_HEADS[n] for n in names), "seconds"], lines
 
