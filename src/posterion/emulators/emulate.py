@@ -23,13 +23,13 @@ from posterion.emulators.approximation import Approximation
 from posterion.emulators.approximations import APPROXIMATIONS
 from posterion.emulators.assessing import assessed
 from posterion.emulators.chains import Walked, walk_networks
-from posterion.emulators.density import Data, Joint, data_of
+from posterion.emulators.density import Joint, data_of
 from posterion.emulators.emulator import Emulator
 from posterion.emulators.kernels import Kernel, make_kernel
 from posterion.emulators.likelihoods import Likelihood
 from posterion.emulators.priors import WeightPrior, make_prior
 from posterion.emulators.rows import rows_of
-from posterion.emulators.warming import warm_start
+from posterion.emulators.warming import warm_starts
 from posterion.networks import Architecture, mlp
 
 CITATIONS = ("posterion", "jax2018", "kidger2021", "cabezas2024", "kingma2015")
@@ -122,10 +122,15 @@ def emulate(
     joint, starts = _starts(network, weights_prior, rows.likelihood, train_x, train_y, chains, seed)
     data = data_of(train_x, train_y)
     began = time.perf_counter()
-    with progress(f"emulating {name}", quiet=quiet, total=chains * epochs) as bar:
+    with progress(f"emulating {name}", quiet=quiet, total=epochs) as bar:
         if start is None:
-            settings = {"epochs": epochs, "batch": batch, "rate": rate, "seed": seed}
-            warmed, history = _warmed(joint, starts, train_x, train_y, data, bar, **settings)
+            warmed, losses = warm_starts(
+                joint, starts, train_x, train_y, data, epochs=epochs, batch=batch, rate=rate,
+                seed=seed, on_epoch=lambda done, loss: bar.update(done, loss=loss),
+            )  # fmt: skip
+            epoch, chain = np.indices(losses.shape)
+            history = {"chain": chain.T, "epoch": epoch.T, "loss": losses.T}
+            history = {name: np.ravel(column) for name, column in history.items()}
         else:
             warmed, history = _taken_over(start, joint, chains), start.history
         adam = time.perf_counter() - began
@@ -268,30 +273,3 @@ def _taken_over(start: Emulator, joint: Joint, chains: int) -> np.ndarray:
             "network, prior and likelihood must be the same"
         )
     return last[np.arange(chains) % len(last)]
-
-
-def _warmed(
-    joint: Joint,
-    starts: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
-    data: Data,
-    bar: Any,
-    *,
-    seed: int,
-    **settings: Any,
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    found, losses = [], []
-    epochs = settings["epochs"]
-    for chain, begun in enumerate(starts):
-        own = seed + 7919 * chain
-        theta, scores = warm_start(joint, begun, x, y, data, seed=own, **settings)
-        found.append(theta)
-        losses += scores
-        bar.update((chain + 1) * epochs, loss=scores[-1])
-    lines = np.arange(len(losses))
-    return np.stack(found), {
-        "chain": lines // epochs,
-        "epoch": lines % epochs,
-        "loss": np.asarray(losses),
-    }

@@ -1,10 +1,12 @@
 """Starts of chains: networks trained by Adam, each from weights of its own."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array
 
 from posterion.emulators.density import Data, Joint
@@ -30,13 +32,13 @@ def minibatch_loss(
 
 
 @eqx.filter_jit
-def _log_prob(joint: Joint, theta: Array, data: Data) -> Array:
-    return joint.log_prob(theta, data)
+def _log_probs(joint: Joint, thetas: Array, data: Data) -> Array:
+    return lax.map(lambda theta: joint.log_prob(theta, data), thetas)
 
 
-def warm_start(
+def warm_starts(
     joint: Joint,
-    start: np.ndarray,
+    starts: np.ndarray,
     x: np.ndarray,
     y: np.ndarray,
     data: Data,
@@ -45,30 +47,43 @@ def warm_start(
     batch: int,
     rate: float | int,
     seed: int,
-) -> tuple[np.ndarray, list[float]]:
-    """A network near a maximum of the density.
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Networks near maxima of the density, all trained at once on the same batches.
 
     Args:
         joint: the density of a vector.
-        start: a vector, ``(dim,)``.
+        starts: vectors, ``(chains, dim)``.
         x: rows, (n, inputs).
         y: their targets, (n, targets).
         data: the same in chunks.
-        epochs: passes over the rows; the best network of their ends is taken.
+        epochs: passes over the rows; of each the best network of their ends is taken.
         batch: rows a step.
         rate: learning rate at the start; it falls as a cosine.
         seed: of the order of rows.
+        on_epoch: called with the epochs done and the mean of the losses.
 
     Returns:
-        The vector, and minus the log-density a row after each epoch.
+        The vectors, and minus the log-density a row after each epoch, ``(epochs, chains)``.
     """
     count = len(x)
     inputs = joint, jnp.asarray(x), jnp.asarray(y), jnp.asarray(float(count))
 
-    def score(model: Vector) -> float:
-        return -float(_log_prob(joint, model.theta, data)) / count
+    def score(model: Vector) -> np.ndarray:
+        return -np.asarray(_log_probs(joint, model.theta, data), float) / count
 
-    model = Vector(jnp.asarray(start, jnp.float32))
-    settings = {"epochs": epochs, "batch": batch, "rate": rate, "patience": epochs, "seed": seed}
-    trained, scores = train_epochs(minibatch_loss, model, inputs, count, score, **settings)
+    trained, scores = train_epochs(
+        minibatch_loss,
+        Vector(jnp.asarray(starts, jnp.float32)),
+        inputs,
+        count,
+        score,
+        epochs=epochs,
+        batch=batch,
+        rate=rate,
+        patience=epochs,
+        seed=seed,
+        together=True,
+        on_epoch=on_epoch,
+    )
     return np.asarray(trained.theta), scores

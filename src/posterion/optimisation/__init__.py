@@ -2,7 +2,15 @@
 
 from posterion.optimisation.checkpoint import Checkpoint, leaves_of, restore
 from posterion.optimisation.guard import Guard
-from posterion.optimisation.loop import Trained, adam, cosine, run_segment, trainable, update
+from posterion.optimisation.loop import (
+    Trained,
+    adam,
+    cosine,
+    run_segment,
+    run_segments,
+    trainable,
+    update,
+)
 from posterion.optimisation.placement import Placement
 
 __all__ = [
@@ -15,6 +23,7 @@ __all__ = [
     "leaves_of",
     "restore",
     "run_segment",
+    "run_segments",
     "trainable",
     "update",
 ]

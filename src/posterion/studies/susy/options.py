@@ -19,7 +19,8 @@ class Settings:
     slha: Path | None = setting(None, "a folder of SLHA files, in place of a table")
     rows: int = setting(20_000, "rows that are trained on, of each task")
     held_out: int = setting(20_000, "rows of the test, and as many of the correction")
-    epochs: int = setting(600, "of Adam, before the chains")
+    epochs: int = setting(300, "of Adam, before the chains")
+    batch: int = setting(64, "rows of a step of Adam; larger ones generalise less")
     chains: int = setting(8, "each with a start of its own")
     draws: int = setting(25, "networks kept of each chain")
     warmup: int = setting(500, "transitions that tune the chains")
@@ -32,7 +33,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         least = {"rows": 200, "held_out": 100, "epochs": 1, "chains": 1, "draws": 1, "warmup": 0}
-        for name, number in (least | {"thin": 1, "processes": 1}).items():
+        for name, number in (least | {"batch": 1, "thin": 1, "processes": 1}).items():
             if getattr(self, name) < number:
                 raise SettingError(f"{name} must be at least {number}, not {getattr(self, name)}")
         if self.table is not None and self.slha is not None:

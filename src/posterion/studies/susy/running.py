@@ -119,6 +119,7 @@ def _emulated(
         "units": UNITS | ({task.column: task.unit} if task.unit else {}),
         "chains": settings.chains,
         "draws": settings.draws,
+        "batch": settings.batch,
         "correction": share,
         "test": share,
         "seed": seed,
