@@ -69,7 +69,7 @@ def train_epochs(
             key = jax.random.key(seed)
             state, _ = run(loss, state, fixed, inputs, key, number, schedule)
         scores.append(np.asarray(score(eqx.combine(state.params, fixed)), float))
-        better = scores[-1] < best
+        better = np.asarray(scores[-1] < best)
         best, kept = np.where(better, scores[-1], best), _chosen(better, state.params, kept)
         if on_epoch is not None:
             on_epoch(epoch + 1, float(np.mean(scores[-1])))
