@@ -83,7 +83,7 @@ def _bias(kernel, **settings):
 
 
 def test_the_bias_of_mclmc_falls_with_its_step():
-    coarse, fine = (abs(_bias(Mclmc(variance), thin=4)) for variance in (0.3, 5e-4))
+    coarse, fine = (abs(_bias(Mclmc(variance), thin=4)) for variance in (0.6, 5e-4))
     assert fine < 0.05 < coarse
 
 

@@ -18,6 +18,7 @@ from posterion.emulators.kernels.base import Accepting, Info, Kernel, Tuning, in
 
 _MEMORY = 150.0  # transitions that MCLMC's step size remembers
 _TRUST = 1.5
+_TELLING = 1e-3  # of the wanted variance
 _ORDER = 6.0  # the variance of the energy's error goes with this power of the step
 
 
@@ -61,7 +62,7 @@ class Mclmc(Kernel):
         """See `Kernel`."""
         dim = density.dim
         # So small that a start from training stays where it is: from a step that is too large a
-        # chain does not come back. It grows to what the errors allow within a few transitions.
+        # chain does not come back. It grows until the errors tell.
         step = 5e-5 * math.sqrt(dim)
         return Tuning(
             jnp.asarray(step),
@@ -94,18 +95,21 @@ class Mclmc(Kernel):
         """The step at which the energy's error has the variance that is wanted.
 
         The errors before, each weighted by how near to it they were, say what the step should be;
-        a step that led nowhere bounds those after, less and less.
+        a step that led nowhere bounds those after, less and less. As long as errors are far too
+        small to tell, the step doubles.
         """
         weight, sum_, most = tuning.memory
         dim = tuning.metric.shape[0]
         most = jnp.where(info.divergent, 0.8 * jnp.minimum(tuning.step, most), 1.02 * most)
         error = jnp.where(info.divergent, 0.0, info.energy)
         ratio = error**2 / (dim * self.energy_variance) + 1e-8
+        growing = (weight == 0) & (ratio < _TELLING) & ~info.divergent
         near = jnp.exp(-0.5 * (jnp.log(ratio) / (_ORDER * _TRUST)) ** 2)
-        near = jnp.where(info.divergent, 0.0, near)
+        near = jnp.where(info.divergent | growing, 0.0, near)
         kept = (_MEMORY - 1) / (_MEMORY + 1)
         weight, sum_ = kept * weight + near, kept * sum_ + near * ratio / tuning.step**_ORDER
-        step = jnp.where(weight > 0, (sum_ / weight) ** (-1 / _ORDER), tuning.step)
+        step = jnp.where(growing, 2 * tuning.step, tuning.step)
+        step = jnp.where(weight > 0, (sum_ / weight) ** (-1 / _ORDER), step)
         return tuning._replace(step=jnp.minimum(step, most), memory=jnp.stack([weight, sum_, most]))
 
     def renew(self, tuning: Tuning, mean: Array, variance: Array, count: Array) -> Tuning:
