@@ -70,7 +70,7 @@ def predicted_and_true(task: Task, row: Measured) -> Image:
 def _errors(axes: Any, task: Task, row: Measured) -> None:
     error = 100 * (row.prediction.mean / row.y - 1)
     most = float(np.quantile(np.abs(error), 0.995))
-    axes.set_xlabel(f"true {task.title.lower()} [{task.unit}]")
+    axes.set_xlabel(f"{task.title}, true [{task.unit}]")
     axes.set_ylabel("prediction / truth - 1 [%]")
     if task.log:
         axes.set_xscale("log")
