@@ -42,8 +42,8 @@ class Timing:
         found = self.figures()
         rate = found["network_evaluations_a_second"]
         said = (
-            f"A point takes {1e6 * self.emulator:.2g} \N{MICRO SIGN}s with {self.networks} networks "
-            f"({rate:.2g} evaluations of a network a second), a factor of "
+            f"A point takes {1e6 * self.emulator:.2g} \N{MICRO SIGN}s with {self.networks} "
+            f"networks ({rate:.2g} evaluations of a network a second), a factor of "
             f"{found['faster_than_published_codes']:.1e} below {MINUTES_A_POINT} minutes"
         )
         if self.generator is None:
