@@ -58,6 +58,8 @@ SIGMAS = """
 XSECTION 1.30E+04 2212 2212 2 1000021 1000021  # gluinos
   0  0  0  0  0  0  1.0E-03  code  1
   0  1  0  0  0  0  1.6E-03  code  1
+XSECTION 8.00E+03 2212 2212 2 1000021 1000021  # at a lower energy, of a higher order
+  0  2  0  0  0  0  1.0E-05  code  1
 XSECTION 1.30E+04 2212 2212 2 1000006 -1000006  # stops
   0  0  0  0  0  0  2.0E-03  code  1
 XSECTION 1.30E+04 2212 2212 2 1000022 1000024  # neither has colour
@@ -118,6 +120,15 @@ def test_no_scheduler_is_said():
     with (
         pytest.raises(SettingError, match="no Dask scheduler answers"),
         scanning.workers(1, "nonsense://here"),
+    ):
+        pass
+
+
+def test_a_cluster_without_dask_names_the_extra(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "distributed", None)
+    with (
+        pytest.raises(MissingExtraError, match=r"^scans .* 'posterion\[dask\]'$"),
+        scanning.workers(1, "tcp://localhost:1"),
     ):
         pass
 

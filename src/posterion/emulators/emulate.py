@@ -176,7 +176,7 @@ def emulate(
                 "draws": draws,
                 "warmup": warmup,
                 "thin": thin,
-                "epochs": epochs,
+                "epochs": epochs if start is None else 0,
                 "batch": batch,
                 "rate": rate,
                 "correction": correction,

@@ -26,7 +26,7 @@ LEP_CHARGINO = 103.5
 """GeV: lighter charginos were excluded at LEP (LEPSUSYWG/01-03.1)."""
 
 LEP_SFERMION = 100.0
-"""GeV: of charged sleptons and squarks, about (LEPSUSYWG/04-01.1, 04-02.1)."""
+"""GeV: of charged sleptons and squarks, about (LEPSUSYWG/04-01.1, 04-02.1); sneutrinos too."""
 
 HIGGS_RANGE = (120.0, 130.0)
 """GeV: what is viable, given some GeV of uncertainty of the mass that is computed."""

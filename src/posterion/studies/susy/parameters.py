@@ -1,7 +1,8 @@
 """The 19 parameters of the phenomenological MSSM, their ranges, and draws of them.
 
 The upper ends are those of the study of Kronheim, Kuchera, Prosper and Karbo (arXiv:2007.04506 and
-their talk), the lower ends those of the ATLAS scan (arXiv:1508.06608, table 2): what LEP excluded.
+their talk); the lower ends are near those of the ATLAS scan (arXiv:1508.06608), about what LEP
+excluded.
 """
 
 from dataclasses import dataclass

@@ -83,7 +83,9 @@ def workers(processes: int, cluster: str | None) -> Iterator[tuple[Executor | No
         try:
             from distributed import Client
         except ImportError as error:
-            raise MissingExtraError("dask", "scans on a cluster") from error
+            raise MissingExtraError(
+                "scans on a cluster need Dask: pip install 'posterion[dask]'"
+            ) from error
         try:
             client: Any = Client(cluster, timeout="10s")
         except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Files of the SUSY Les Houches Accord as rows (hep-ph/0311123; cross sections: 0806.4194)."""
+"""Files of the SUSY Les Houches Accord as rows (hep-ph/0311123), by pyslha (1305.4194)."""
 
 import logging
 from collections.abc import Iterator
@@ -107,8 +107,11 @@ def _entry(document: Any, block: str, entry: int | tuple[int, int]) -> Any:
 
 
 def _sigmas(document: Any) -> Iterator[float]:
-    """Cross sections in pb of pairs of coloured superpartners, the highest order of each."""
+    """Cross sections in pb of pairs of coloured superpartners.
+
+    Of each pair the one at the highest energy, there the one of the highest order.
+    """
     for process in (getattr(document, "xsections", None) or {}).values():
         final = [abs(code) for code in process.pidsfinal]
         if len(final) == 2 and set(final) <= _COLOURED:
-            yield max(process.xsecs, key=lambda x: (x.qcd_order, x.ew_order)).value
+            yield max(process.xsecs, key=lambda x: (x.sqrts, x.qcd_order, x.ew_order)).value
