@@ -134,12 +134,12 @@ class Independent(WeightPrior):
 
     def log_prob(self, weights: PyTree, hyper: PyTree) -> Array:
         """See `WeightPrior`."""
-        log_density = FAMILIES[self.family][0]
-        total = jnp.zeros(())
-        for leaf in jax.tree.leaves(weights):
-            scale = self._scale(leaf)
-            total = total + jnp.sum(log_density(leaf / scale)) - leaf.size * math.log(scale)
-        return total
+        leaves = jax.tree.leaves(weights)
+        scales = [self._scale(leaf) for leaf in leaves]
+        # One sum over all: on small networks a sum for each group would cost a tenth of a gradient.
+        z = jnp.concatenate([jnp.ravel(a) / s for a, s in zip(leaves, scales, strict=True)])
+        volume = sum(leaf.size * math.log(s) for leaf, s in zip(leaves, scales, strict=True))
+        return jnp.sum(FAMILIES[self.family][0](z)) - volume
 
     def sample(self, key: PRNGKeyArray, weights: PyTree) -> tuple[PyTree, PyTree]:
         """See `WeightPrior`."""

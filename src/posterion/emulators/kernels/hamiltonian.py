@@ -82,13 +82,13 @@ class Hmc(Accepting):
 
         kernel: Any = build_kernel()
         of_move, of_length = jax.random.split(key)
-        steps = jittered(of_length, tuning)
-        if self.steps is not None:
-            steps = jnp.asarray(self.steps)
+        # A number that is known when compiling makes the faster loop.
+        steps = jittered(of_length, tuning) if self.steps is None else self.steps
         after, info = kernel(of_move, state, density, tuning.step, tuning.metric, steps)
         jump = info.proposal.position - state.position
         # The proposal's momentum is turned round: it is minus that of its end.
-        return after, info_of(info, steps, (jump, -info.proposal.momentum, steps * tuning.step))
+        seen = jump, -info.proposal.momentum, steps * tuning.step
+        return after, info_of(info, jnp.asarray(steps), seen)
 
     def adapt(
         self, density: Posterior, key: PRNGKeyArray, state: Any, tuning: Tuning, info: Info
