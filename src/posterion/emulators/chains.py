@@ -22,6 +22,7 @@ from posterion.core.errors import CheckpointError, DensityError, SettingError
 from posterion.emulators.density import Data, Joint, Posterior
 from posterion.emulators.kernels import Kernel, Tuning
 from posterion.emulators.recording import Recording
+from posterion.emulators.sharding import everywhere, first_process, must_agree, of_first
 from posterion.optimisation.checkpoint import leaves_of, restore
 
 _SECONDS = 1.0  # of a segment, about
@@ -108,7 +109,7 @@ def walk_networks(
 
     Raises:
         DensityError: the density or its gradient is not finite at a start.
-        SettingError: numbers out of range.
+        SettingError: numbers out of range, or processes that do not begin at the same place.
         CheckpointError: the file is of another run, or unreadable.
     """
     if draws < 1 or warmup < 0 or thin < 1 or starts.ndim != 2 or starts.shape[1] != joint.dim:
@@ -120,9 +121,15 @@ def walk_networks(
         raise SettingError("resume needs the file to go on from: give its path")
     run = _Run(joint, data, starts, kernel, draws, warmup, thin, seed)
     known = dict(identity or {}) | run.identity()
-    run.recording = Recording(path, known)
+    run.recording = Recording(path, known, writes=first_process(data.mesh))
     began = time.monotonic()
-    if not (resume and run.recall()):
+    recalled = resume and run.recall()
+    must_agree(
+        data.mesh,
+        "where their chains begin: they need machines alike and, to resume, all see the same file",
+        *(starts, run.done, draws, max_seconds is None),
+    )
+    if not recalled:
         run.recording.begin()
     complete = run.go(None if max_seconds is None else began + max_seconds, on_wake)
     return run.result(time.monotonic() - began, complete)
@@ -200,7 +207,7 @@ class _Run:
                 self.walker = _settled(self.kernel, self.walker)
             if on_wake is not None:
                 on_wake(self.done, self.gradients + self.warmup_gradients)
-            late = until is not None and time.monotonic() > until
+            late = until is not None and bool(of_first(self.data.mesh, time.monotonic() > until))
             if late or self.done == last or time.monotonic() - self.saved > _SAVE_EVERY:
                 self._save()
             if late and self.done < last:
@@ -211,6 +218,7 @@ class _Run:
         # In whole draws, so that thinning does not depend on where segments end.
         each = 1 if warming else self.thin
         most = max(1, int(self.pace * _SECONDS) // each) if self.pace else 1
+        most = of_first(self.data.mesh, most)
         count = min((end - self.done) // each, most, 10**6 if warming else self.capacity) * each
         began = time.monotonic()
         self.walker, records = _advance(
@@ -298,7 +306,7 @@ def _begin(joint: Joint, data: Data, kernel: Kernel, starts: Array, keys: Array)
         state = kernel.begin(density, theta, jax.random.fold_in(key, 2**31 - 1))
         return _Walker(state, kernel.start(density), _no_moments(joint.dim))
 
-    return _over_chains(one, starts, keys)
+    return everywhere(data.mesh, _over_chains(one, starts, keys))
 
 
 @eqx.filter_jit
@@ -367,4 +375,4 @@ def _advance(
 
         return lax.fori_loop(0, count, transition, (walker, records))
 
-    return _over_chains(one, walker, keys)
+    return everywhere(data.mesh, _over_chains(one, walker, keys))

@@ -7,42 +7,57 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import Mesh
 from jaxtyping import Array, PyTree
 
 from posterion.emulators.likelihoods import Likelihood
 from posterion.emulators.priors import WeightPrior
+from posterion.emulators.sharding import divided, over_devices
 from posterion.networks import on_rows
 
 CHUNK = 2048
 """Rows whose activations are held at once."""
 
 
-class Data(NamedTuple):
-    """Rows in chunks of one size, what fills the last one with weight zero.
+class Data(eqx.Module):
+    """Rows in chunks of one size, what fills the last ones with weight zero.
 
     Attributes:
         x: (chunks, rows, inputs).
         y: (chunks, rows, targets).
         weight: (chunks, rows), of each row's log-likelihood; None where all are one.
+        mesh: the devices that the chunks are divided over; None where they are not.
     """
 
     x: Array
     y: Array
     weight: Array | None
+    mesh: Mesh | None = eqx.field(static=True, default=None)
+
+    @property
+    def rows(self) -> "Data":
+        """All in one chunk, without its axis."""
+        return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), self)
 
 
-def data_of(x: np.ndarray, y: np.ndarray, *, chunk: int = CHUNK) -> Data:
-    """Rows ``(n, inputs)`` and ``(n, targets)`` in chunks of about equal size, float32."""
-    n = len(x)
-    count = -(-n // min(chunk, n))
-    rows = -(-n // count)
+def data_of(x: np.ndarray, y: np.ndarray, *, chunk: int = CHUNK, mesh: Mesh | None = None) -> Data:
+    """Rows ``(n, inputs)`` and ``(n, targets)`` in chunks of about equal size, float32.
+
+    With a mesh each device has as many chunks, which follow one another.
+    """
+    n, devices = len(x), 1 if mesh is None else mesh.size
+    each = -(-n // devices)
+    count = -(-each // min(chunk, each))
+    rows = -(-each // count)
+    count = count * devices
 
     def cut(a: np.ndarray) -> Array:
         whole = np.zeros((count * rows, *a.shape[1:]), np.float32)
         whole[:n] = a
-        return jnp.asarray(whole.reshape(count, rows, *a.shape[1:]))
+        return divided(mesh, whole.reshape(count, rows, *a.shape[1:]))
 
-    return Data(cut(x), cut(y), cut(np.ones(n)) if count * rows > n else None)
+    weight = cut(np.ones(n)) if count * rows > n else None
+    return Data(cut(x), cut(y), weight, mesh)
 
 
 class Layout(NamedTuple):
@@ -150,6 +165,10 @@ class Joint(eqx.Module):
         With several chunks the gradient is summed on the way, so that nothing is computed twice;
         second derivatives then need the rows in one chunk.
         """
+        return over_devices(data.mesh, self.of_rows, theta, data)
+
+    def of_rows(self, theta: Array, data: Data) -> Array:
+        """The same, of the rows that one device has."""
         if data.x.shape[0] == 1:
             return self.of_chunk(theta, jax.tree.map(lambda a: a[0], data))
         return _summed(self.of_chunk, theta, data)
@@ -165,14 +184,14 @@ def _summed(function: Any, theta: Array, data: Data) -> Array:
         def add(value: Array, piece: Data) -> tuple[Array, None]:
             return value + function(theta, piece), None
 
-        return lax.scan(add, jnp.zeros((), theta.dtype), data)[0]
+        return lax.scan(add, jnp.zeros_like(theta, shape=()), data)[0]
 
     def forward(theta: Array, data: Data) -> tuple[Array, Array]:
         def add(carry: tuple[Array, Array], piece: Data) -> tuple[tuple[Array, Array], None]:
             value, slope = jax.value_and_grad(function)(theta, piece)
             return (carry[0] + value, carry[1] + slope), None
 
-        return lax.scan(add, (jnp.zeros((), theta.dtype), jnp.zeros_like(theta)), data)[0]
+        return lax.scan(add, (jnp.zeros_like(theta, shape=()), jnp.zeros_like(theta)), data)[0]
 
     def backward(slope: Array, change: Array) -> tuple[Array, None]:
         return change * slope, None
@@ -214,11 +233,6 @@ class Posterior(eqx.Module):
         """How many coordinates there are."""
         return self.size
 
-    @property
-    def rows(self) -> Data:
-        """The rows in one chunk, without its axis."""
-        return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), self.data)
-
     def whole(self, theta: Array) -> Array:
         """The whole vector ``(joint.dim,)``."""
         if self.around is None:
@@ -234,15 +248,20 @@ class Posterior(eqx.Module):
         return self.joint.log_prior(self.whole(theta))
 
     def of_batch(self, theta: Array, number: Array, batches: int) -> Array:
-        """An unbiased estimate from every ``batches``-th row, the first being ``number``.
+        """An unbiased estimate from every ``batches``-th row of each device, from ``number`` on.
 
         Its mean over the ``batches`` numbers is the log-density.
         """
-        rows = self.rows
-        count = rows.x.shape[0]
-        taken = number + batches * jnp.arange(-(-count // batches))
-        weight = jnp.ones(()) if rows.weight is None else rows.weight[taken]
-        weight = jnp.where(taken < count, weight, 0.0)
-        piece = Data(rows.x[taken], rows.y[taken], weight)  # beyond the end: the last row
-        theta = self.whole(theta)
-        return self.joint.log_prior(theta) + batches * self.joint.of_chunk(theta, piece)
+
+        def own(theta: Array, data: Data, number: Array) -> Array:
+            rows = data.rows
+            count = rows.x.shape[0]
+            taken = number + batches * jnp.arange(-(-count // batches))
+            weight = jnp.ones(()) if rows.weight is None else rows.weight[taken]
+            weight = jnp.where(taken < count, weight, 0.0)
+            piece = Data(rows.x[taken], rows.y[taken], weight)  # beyond the end: the last row
+            return batches * self.joint.of_chunk(theta, piece)
+
+        theta, data = self.whole(theta), self.data
+        value = over_devices(data.mesh, own, theta, data, number)
+        return self.joint.log_prior(theta) + value

@@ -29,6 +29,7 @@ from posterion.emulators.kernels import Kernel, make_kernel
 from posterion.emulators.likelihoods import Likelihood
 from posterion.emulators.priors import WeightPrior, make_prior
 from posterion.emulators.rows import rows_of
+from posterion.emulators.sharding import first_process, mesh_of, must_agree
 from posterion.emulators.warming import warm_starts
 from posterion.networks import Architecture, mlp
 
@@ -59,6 +60,7 @@ def emulate(
     path: str | Path | None = None,
     resume: bool = False,
     seconds: float | int | None = None,
+    devices: str | int | Sequence[Any] | None = None,
     quiet: bool | None = None,
     name: str = "emulator",
 ) -> Emulator:
@@ -96,6 +98,9 @@ def emulate(
         path: file in which the chains are kept as they grow; it stays, for you to remove.
         resume: go on from that file, if it is there.
         seconds: that the chains may take, about; the result then depends on the machine.
+        devices: that the rows of each gradient of the chains are divided over: ``"all"``, how many,
+            or a sequence of JAX's; of several processes after ``jax.distributed.initialize``, all
+            of which run the same program. None is one, without division.
         quiet: no progress bar; by default only where there is no terminal.
         name: for reports and files.
 
@@ -115,13 +120,26 @@ def emulate(
     weights_prior = make_prior(prior)
     quick = _approximation(sampler)
     kernel = None if quick is not None else make_kernel(sampler)
+    mesh = mesh_of(devices)
+    if mesh is not None and kernel is None:
+        raise SettingError(
+            f"devices divides the rows among the gradients of chains, and {sampler!r} has none: "
+            "leave it out, or take a sampler such as mclmc"
+        )
     rows = rows_of(
         x, y, likelihood=likelihood, log=log, units=units, correction=correction, test=test
     )
     train_x, train_y = rows.training
     joint, starts = _starts(network, weights_prior, rows.likelihood, train_x, train_y, chains, seed)
-    data = data_of(train_x, train_y)
+    must_agree(
+        mesh,
+        "rows or settings: all must run the same program on the whole table",
+        *(train_x, train_y, starts, kernel, epochs, batch, rate, warmup, thin, seed),
+    )
+    data = data_of(train_x, train_y, mesh=mesh)
     began = time.perf_counter()
+    quiet = quiet if first_process(mesh) else True
+    divided = {} if mesh is None else {"devices": mesh.size}
     with progress(f"emulating {name}", quiet=quiet, total=epochs) as bar:
         if start is None:
             warmed, losses = warm_starts(
@@ -151,7 +169,8 @@ def emulate(
                 seed=seed,
                 path=path,
                 resume=resume,
-                identity={"name": name, "rows": len(rows.x), "start": float(np.abs(warmed).sum())},
+                identity={"name": name, "rows": len(rows.x), "start": float(np.abs(warmed).sum())}
+                | divided,
                 max_seconds=seconds,
                 on_wake=lambda done, calls: bar.update(done, calls=calls),
             )
@@ -182,7 +201,8 @@ def emulate(
                 "correction": correction,
                 "test": test,
                 "seed": seed,
-            },
+            }
+            | divided,
             versions=versions(),
             citations=CITATIONS,
             provenance={

@@ -29,22 +29,26 @@ class Recording:
     Args:
         path: the file; None keeps nothing.
         identity: what the run is (data, network, settings, seed); another run's file is refused.
+        writes: whether the file is written; of several processes one does, the others read it.
     """
 
-    def __init__(self, path: str | Path | None, identity: Mapping[str, Any]):
+    def __init__(
+        self, path: str | Path | None, identity: Mapping[str, Any], *, writes: bool = True
+    ):
+        self.writes = writes
         self.path = None if path is None else Path(path)
         self.identity = portable.loads(portable.dumps(dict(identity)))
 
     def begin(self) -> None:
         """Starts the file anew."""
-        if self.path is not None:
+        if self.path is not None and self.writes:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("wb") as file:
                 _write(file, {"identity": self.identity}, {})
 
     def append(self, note: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         """Adds a block; it counts only when it is whole."""
-        if self.path is not None:
+        if self.path is not None and self.writes:
             with self.path.open("ab") as file:
                 _write(file, note, arrays)
 
@@ -69,7 +73,7 @@ class Recording:
                 f"{self.path} holds the chains of another run (different: {', '.join(changed)}); "
                 f"give the same settings, or remove it and start anew"
             )
-        if end < self.path.stat().st_size:
+        if self.writes and end < self.path.stat().st_size:
             os.truncate(self.path, end)
         return blocks[1:]
 

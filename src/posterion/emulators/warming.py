@@ -10,6 +10,7 @@ from jax import lax
 from jaxtyping import Array
 
 from posterion.emulators.density import Data, Joint
+from posterion.emulators.sharding import everywhere
 from posterion.optimisation.epochs import train_epochs
 
 
@@ -33,7 +34,7 @@ def minibatch_loss(
 
 @eqx.filter_jit
 def _log_probs(joint: Joint, thetas: Array, data: Data) -> Array:
-    return lax.map(lambda theta: joint.log_prob(theta, data), thetas)
+    return everywhere(data.mesh, lax.map(lambda theta: joint.log_prob(theta, data), thetas))
 
 
 def warm_starts(

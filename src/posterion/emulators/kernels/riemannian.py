@@ -34,7 +34,7 @@ def curvature(density: Posterior, theta: Array) -> Array:
     each coordinate, with the smooth absolute value ``sqrt(h^2 + 1)`` (a SoftAbs, Betancourt,
     1212.4693), so that a prior with wings or corners has one as well.
     """
-    rows, joint = density.rows, density.joint
+    rows, joint = density.data.rows, density.joint
 
     def moments(theta: Array) -> tuple[Array, Array]:
         whole = density.whole(theta)
@@ -97,6 +97,11 @@ class Rmhmc(Accepting):
 
     def start(self, density: Posterior) -> Tuning:
         """See `Kernel`."""
+        if density.data.mesh is not None:
+            raise SettingError(
+                "rmhmc has its metric from all rows at once, which cannot be divided: leave "
+                "`devices` out, or take nuts or hmc"
+            )
         if density.dim > MOST_DIMENSIONS:
             raise SettingError(
                 f"rmhmc would invert and differentiate {density.dim} x {density.dim} matrices in "
