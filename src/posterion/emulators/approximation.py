@@ -15,7 +15,17 @@ Table = tuple[np.ndarray, np.ndarray, Data]
 
 
 class Approximation(ABC):
-    """A way to networks that is no chain."""
+    """A way to networks that is no chain.
+
+    Attributes:
+        path: networks that are held on the way to those of one chain, in double precision.
+    """
+
+    path: int = 0
+
+    def count(self, draws: int) -> int:
+        """Networks that it gives of each trained one where ``draws`` are asked for."""
+        return draws
 
     @abstractmethod
     def networks(

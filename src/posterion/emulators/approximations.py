@@ -26,6 +26,10 @@ from posterion.optimisation.loop import Trained, run_segment
 class DeepEnsemble(Approximation):
     """The trained networks themselves, one a chain (Lakshminarayanan et al., 1612.01474)."""
 
+    def count(self, draws: int) -> int:
+        """See `Approximation`: one."""
+        return 1
+
     def networks(
         self, joint: Joint, warmed: np.ndarray, table: Table, *, draws: int, batch: int, seed: int
     ) -> np.ndarray:
@@ -110,6 +114,11 @@ class Swag(Approximation):
 
     def __post_init__(self) -> None:
         check_positive(epochs=self.epochs, rate=self.rate, rank=self.rank - 1)
+
+    @property
+    def path(self) -> int:
+        """See `Approximation`."""
+        return 3 * self.epochs  # with the deviations from their mean, and the list they come from
 
     def networks(
         self, joint: Joint, warmed: np.ndarray, table: Table, *, draws: int, batch: int, seed: int

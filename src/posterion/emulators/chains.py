@@ -140,6 +140,11 @@ def windows(warmup: int) -> list[tuple[int, bool]]:
     return [(end, end in renewed) for end in sorted(renewed | phases | {warmup})]
 
 
+def capacity(dim: int) -> int:
+    """Draws of a segment, at most, of vectors of that length."""
+    return int(np.clip(_BUFFER // dim, 8, 1024))
+
+
 class _Run:
     """Where the chains stand between two segments."""
 
@@ -160,7 +165,7 @@ class _Run:
         key = jax.random.key(seed)  # a chain's own does not depend on how many there are
         self.keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(self.chains))
         self.ends = windows(warmup)
-        self.capacity = int(np.clip(_BUFFER // self.dim, 8, 1024))
+        self.capacity = capacity(self.dim)
         self.walker = _begin(joint, data, kernel, jnp.asarray(starts, jnp.float32), self.keys)
         state = self.walker.state
         if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(state)):
@@ -228,7 +233,8 @@ class _Run:
             self.warmup_gradients += spent
         else:
             self.gradients += spent
-            self.unsaved.append({k: np.asarray(a)[:, :made] for k, a in records.items()})
+            # Copied, as a view of a few draws would hold the whole segment's buffer.
+            self.unsaved.append({k: np.asarray(a)[:, :made].copy() for k, a in records.items()})
         self.done += count
         self.pace = count / max(time.monotonic() - began, 1e-6)
 
@@ -238,10 +244,11 @@ class _Run:
             "gradients": self.gradients,
             "warmup_gradients": self.warmup_gradients,
         }
-        arrays = leaves_of(self.walker, "walker")
-        if self.unsaved:
-            arrays |= {f"draws.{k}": a for k, a in _joined(self.unsaved).items()}
-        self.recording.append(note, arrays)
+        if self.recording.path is not None:
+            arrays = leaves_of(self.walker, "walker")
+            if self.unsaved:
+                arrays |= {f"draws.{k}": a for k, a in _joined(self.unsaved).items()}
+            self.recording.append(note, arrays)
         self.kept += self.unsaved
         self.unsaved, self.saved = [], time.monotonic()
 

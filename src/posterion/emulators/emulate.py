@@ -22,6 +22,7 @@ from posterion.core.versions import versions
 from posterion.emulators.approximation import Approximation
 from posterion.emulators.approximations import APPROXIMATIONS
 from posterion.emulators.assessing import assessed
+from posterion.emulators.budget import chunk_that_fits, need_of
 from posterion.emulators.chains import Walked, walk_networks
 from posterion.emulators.density import Joint, data_of
 from posterion.emulators.emulator import Emulator
@@ -104,7 +105,8 @@ def emulate(
 
     Raises:
         SampleError: rows that cannot be learned from; the message names rows and columns.
-        SettingError: unknown or unusable settings.
+        SettingError: unknown or unusable settings, or draws, chains or rows that memory does not
+            hold: before anything is trained, and the message says what would fit.
         CheckpointError: the file is of another run.
     """
     if chains < 1 or epochs < 1 or batch < 1 or not rate > 0 or seed < 0:
@@ -120,7 +122,10 @@ def emulate(
     )
     train_x, train_y = rows.training
     joint, starts = _starts(network, weights_prior, rows.likelihood, train_x, train_y, chains, seed)
-    data = data_of(train_x, train_y)
+    need = need_of(joint, train_x, train_y, quick, chains=chains, batch=batch)
+    wanted, each = (draws, thin) if quick is None else (quick.count(draws), None)
+    chunk = chunk_that_fits(need, chains=chains, draws=wanted, thin=each)
+    data = data_of(train_x, train_y, chunk=chunk)
     began = time.perf_counter()
     with progress(f"emulating {name}", quiet=quiet, total=epochs) as bar:
         if start is None:
