@@ -1,5 +1,7 @@
 """``emulate`` from table to file: parts of the variance, units, intervals, bad input."""
 
+import sys
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -240,6 +242,7 @@ def test_an_overconfident_network_is_called_so():
     assert found.status in (Status.overconfident, Status.chains_disagree)
 
 
+MODULE = eqx.nn.Linear(2, 1, key=jax.random.key(0))
 NAN = Y["sigma"].copy()
 NAN[5] = np.nan
 
@@ -270,6 +273,30 @@ NAN[5] = np.nan
 def test_bad_input_is_refused(x, y, settings, error, message):
     with pytest.raises(error, match=message):
         emulate(x, y, **{**SMALL, **settings})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sampler": "rmhmc", "network": mlp((60,))}, "rmhmc would .* at most 150 dimensions"),
+        ({"sampler": "l2hmc", "network": mlp((60,))}, "l2hmc would .* at most 200 dimensions"),
+        ({"sampler": "alternated", "likelihood": Gaussian(0.1)}, "weights alone"),
+        ({"sampler": "laplace", "network": MODULE}, "the last layer of Linear"),
+        ({"sampler": "flipout", "network": MODULE}, "flipout of Linear"),
+        ({"sampler": "concrete-dropout", "network": MODULE}, "Linear"),
+        ({"draws": 0}, "draws >= 1"),
+        ({"thin": 0}, "thin >= 1"),
+        ({"resume": True}, "resume needs the file"),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused_before_anything_is_trained(
+    settings, message, monkeypatch
+):
+    monkeypatch.setattr(sys.modules[emulate.__module__], "warm_starts", lambda *_, **__: 1 / 0)
+    with pytest.raises(SettingError, match=message):
+        emulate(X, Y, **{**SMALL, **settings})
+    with pytest.raises(ZeroDivisionError):
+        emulate(X, Y, **SMALL)
 
 
 def test_bad_points_are_refused(emulator):

@@ -27,6 +27,13 @@ class Approximation(ABC):
         """Networks that it gives of each trained one where ``draws`` are asked for."""
         return draws
 
+    def check(self, joint: Joint) -> None:  # noqa: B027
+        """Makes sure that it is for such networks; called before anything is trained.
+
+        Raises:
+            SettingError: it is not.
+        """
+
     @abstractmethod
     def networks(
         self, joint: Joint, warmed: np.ndarray, table: Table, *, draws: int, batch: int, seed: int

@@ -44,6 +44,10 @@ class LastLayerLaplace(Approximation):
     The rest of each network stays (Daxberger et al., 2106.14806).
     """
 
+    def check(self, joint: Joint) -> None:
+        """See `Approximation`: the network's last layer is known."""
+        last_layer(joint)
+
     def networks(
         self, joint: Joint, warmed: np.ndarray, table: Table, *, draws: int, batch: int, seed: int
     ) -> np.ndarray:

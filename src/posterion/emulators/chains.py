@@ -111,13 +111,9 @@ def walk_networks(
         SettingError: numbers out of range.
         CheckpointError: the file is of another run, or unreadable.
     """
-    if draws < 1 or warmup < 0 or thin < 1 or starts.ndim != 2 or starts.shape[1] != joint.dim:
-        raise SettingError(
-            f"chains need draws >= 1, warmup >= 0, thin >= 1 and starts (chains, {joint.dim}); got "
-            f"{draws}, {warmup}, {thin} and {starts.shape}"
-        )
-    if resume and path is None:
-        raise SettingError("resume needs the file to go on from: give its path")
+    check_walk(draws, warmup, thin, path, resume)
+    if starts.ndim != 2 or starts.shape[1] != joint.dim:
+        raise SettingError(f"starts must be (chains, {joint.dim}), got {starts.shape}")
     run = _Run(joint, data, starts, kernel, draws, warmup, thin, seed)
     known = dict(identity or {}) | run.identity()
     run.recording = Recording(path, known)
@@ -126,6 +122,20 @@ def walk_networks(
         run.recording.begin()
     complete = run.go(None if max_seconds is None else began + max_seconds, on_wake)
     return run.result(time.monotonic() - began, complete)
+
+
+def check_walk(draws: int, warmup: int, thin: int, path: str | Path | None, resume: bool) -> None:
+    """Makes sure that chains can be walked with these; arguments as of `walk_networks`.
+
+    Raises:
+        SettingError: numbers out of range, or no file to go on from.
+    """
+    if draws < 1 or warmup < 0 or thin < 1:
+        raise SettingError(
+            f"chains need draws >= 1, warmup >= 0 and thin >= 1; got {draws}, {warmup}, {thin}"
+        )
+    if resume and path is None:
+        raise SettingError("resume needs the file to go on from: give its path")
 
 
 def windows(warmup: int) -> list[tuple[int, bool]]:

@@ -131,6 +131,10 @@ class ConcreteDropout(Learned):
         if not 0 < self.start < 1:
             raise SettingError(f"start is a rate between 0 and 1, got {self.start}")
 
+    def check(self, joint: Joint) -> None:
+        """See `Approximation`: the network's dense layers are known."""
+        perceptron_of(joint.still, _WANTED)
+
     @property
     def loss(self) -> Loss:
         """See `Learned`."""

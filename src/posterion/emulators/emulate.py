@@ -23,8 +23,8 @@ from posterion.emulators.approximation import Approximation
 from posterion.emulators.approximations import APPROXIMATIONS
 from posterion.emulators.assessing import assessed
 from posterion.emulators.budget import chunk_that_fits, need_of
-from posterion.emulators.chains import Walked, walk_networks
-from posterion.emulators.density import Joint, data_of
+from posterion.emulators.chains import Walked, check_walk, walk_networks
+from posterion.emulators.density import Joint, Posterior, data_of
 from posterion.emulators.emulator import Emulator
 from posterion.emulators.kernels import Kernel, make_kernel
 from posterion.emulators.likelihoods import Likelihood
@@ -114,6 +114,7 @@ def emulate(
             f"chains, epochs, batch and rate must be positive and the seed not negative, got "
             f"{chains}, {epochs}, {batch}, {rate}, {seed}"
         )
+    check_walk(draws, warmup, thin, path, resume)
     weights_prior = make_prior(prior)
     quick = _approximation(sampler)
     kernel = None if quick is not None else make_kernel(sampler)
@@ -126,6 +127,7 @@ def emulate(
     wanted, each = (draws, thin) if quick is None else (quick.count(draws), None)
     chunk = chunk_that_fits(need, chains=chains, draws=wanted, thin=each)
     data = data_of(train_x, train_y, chunk=chunk)
+    _check(kernel, quick, joint, data)
     began = time.perf_counter()
     with progress(f"emulating {name}", quiet=quiet, total=epochs) as bar:
         if start is None:
@@ -206,6 +208,14 @@ def _approximation(sampler: Any) -> Approximation | None:
     if isinstance(sampler, Approximation):
         return sampler
     return APPROXIMATIONS.get(sampler) if isinstance(sampler, str) else None
+
+
+def _check(kernel: Kernel | None, quick: Any, joint: Joint, data: Any) -> None:
+    """Refuses what cannot move in this density, before anything is trained."""
+    if kernel is None:
+        quick.check(joint)
+    else:
+        eqx.filter_eval_shape(kernel.start, Posterior.of(joint, data))
 
 
 def _without_chains(

@@ -189,6 +189,10 @@ class Flipout(_Normals):
         start: spread of the weights at the start.
     """
 
+    def check(self, joint: Joint) -> None:
+        """See `Approximation`: the network's dense layers are known."""
+        perceptron_of(joint.still, "flipout")
+
     @property
     def loss(self) -> Loss:
         """See `Learned`: signs of its own in each row."""
