@@ -14,7 +14,9 @@ from posterion.core.errors import BundleError, SampleError, SettingError, ThetaE
 from posterion.core.status import Status
 from posterion.diagnostics.coverage import normal_probability
 from posterion.emulators import Gaussian, Nuts, Own, emulate
+from posterion.emulators.approximations import APPROXIMATIONS
 from posterion.emulators.emulator import table_of
+from posterion.emulators.kernels import KERNELS
 from posterion.emulators.predicting import means_of_networks
 from posterion.networks import mlp
 
@@ -203,6 +205,17 @@ def test_chains_of_one_seed_are_the_same_and_resume(tmp_path):
     np.testing.assert_array_equal(again.theta, plain.theta)
     assert path.exists()  # until the emulator is saved it is the only copy
     np.testing.assert_array_equal(whole.theta, emulate(X, Y, log=["sigma"], **SMALL).theta)
+
+
+def test_the_method_of_the_sampler_is_cited(emulator):
+    assert emulator.citations[-3:] == ("robnik2023", "cabezas2024", "vehtari2021")
+    quick = emulate(X, Y, log=["sigma"], sampler="ensemble", **SMALL)
+    assert quick.citations[-1] == "lakshminarayanan2017" and "cabezas2024" not in quick.citations
+    assert "eprint = {2212.08549}" in posterion.cite(emulator)
+    for method in (*KERNELS.values(), *APPROXIMATIONS.values()):
+        assert method.citations and posterion.cite(method)
+    both = ("neal1996", "duane1987", "hoffman2021", "hoffman2014")
+    assert KERNELS["alternated"].citations == both
 
 
 def test_chains_begin_at_the_networks_of_another():

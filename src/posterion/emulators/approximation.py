@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Array
@@ -22,6 +22,12 @@ class Approximation(ABC):
     """
 
     path: int = 0
+    _cited: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def citations(self) -> tuple[str, ...]:
+        """Keys of the papers of its method, for `posterion.cite`."""
+        return self._cited
 
     def count(self, draws: int) -> int:
         """Networks that it gives of each trained one where ``draws`` are asked for."""

@@ -5,6 +5,7 @@ has trained.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -26,6 +27,8 @@ from posterion.optimisation.loop import Trained, run_segment
 class DeepEnsemble(Approximation):
     """The trained networks themselves, one a chain (Lakshminarayanan et al., 1612.01474)."""
 
+    _cited: ClassVar[tuple[str, ...]] = ("lakshminarayanan2017",)
+
     def count(self, draws: int) -> int:
         """See `Approximation`: one."""
         return 1
@@ -43,6 +46,8 @@ class LastLayerLaplace(Approximation):
 
     The rest of each network stays (Daxberger et al., 2106.14806).
     """
+
+    _cited: ClassVar[tuple[str, ...]] = ("daxberger2021",)
 
     def check(self, joint: Joint) -> None:
         """See `Approximation`: the network's last layer is known."""
@@ -111,6 +116,8 @@ class Swag(Approximation):
         rate: learning rate.
         rank: networks at its end that the covariance is of.
     """
+
+    _cited: ClassVar[tuple[str, ...]] = ("maddox2019",)
 
     epochs: int = 60
     rate: float = 1e-3

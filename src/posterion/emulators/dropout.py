@@ -6,6 +6,7 @@ while it is learned, a concrete variable stands for ``z``.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -121,6 +122,8 @@ class ConcreteDropout(Learned):
         rate: learning rate at the start.
         start: rate at which inputs fall out at the start, between 0 and 1.
     """
+
+    _cited: ClassVar[tuple[str, ...]] = ("gal2017",)
 
     epochs: int = 200
     rate: float | int = 1e-3

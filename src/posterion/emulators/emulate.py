@@ -33,7 +33,8 @@ from posterion.emulators.rows import rows_of
 from posterion.emulators.warming import warm_starts
 from posterion.networks import Architecture, mlp
 
-CITATIONS = ("posterion", "jax2018", "kidger2021", "cabezas2024", "kingma2015")
+CITATIONS = ("posterion", "jax2018", "kidger2021", "kingma2015")
+_OF_CHAINS = ("cabezas2024", "vehtari2021")
 
 
 def emulate(
@@ -191,7 +192,7 @@ def emulate(
                 "seed": seed,
             },
             versions=versions(),
-            citations=CITATIONS,
+            citations=_cited(quick, kernel),
             provenance={
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "rows": {part: int(which.sum()) for part, which in rows.parts.items()},
@@ -208,6 +209,13 @@ def _approximation(sampler: Any) -> Approximation | None:
     if isinstance(sampler, Approximation):
         return sampler
     return APPROXIMATIONS.get(sampler) if isinstance(sampler, str) else None
+
+
+def _cited(quick: Approximation | None, kernel: Any) -> tuple[str, ...]:
+    """Keys of what an emulation rests on: the programs, the training, the method."""
+    if quick is not None:
+        return (*CITATIONS, *quick.citations)
+    return (*CITATIONS, *kernel.citations, *_OF_CHAINS)
 
 
 def _check(kernel: Kernel | None, quick: Any, joint: Joint, data: Any) -> None:

@@ -8,7 +8,7 @@ of one chain; it is fixed after the warmup, and the draws are exact.
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,8 @@ _BOUNDS = math.log(0.1), math.log(100.0)
 @dataclass(frozen=True)
 class Nuts(Accepting):
     """No-U-turn: the length of each trajectory is where it would turn back."""
+
+    _cited: ClassVar[tuple[str, ...]] = ("hoffman2014",)
 
     acceptance: float = 0.8
     doublings: int = 9
@@ -63,6 +65,8 @@ class Hmc(Accepting):
         steps: leapfrog steps of each trajectory; None lets the warmup find its length.
         learned: whether it does, or keeps a quarter turn of a standard normal.
     """
+
+    _cited: ClassVar[tuple[str, ...]] = ("duane1987", "hoffman2021")
 
     acceptance: float = 0.65
     steps: int | None = None
