@@ -62,7 +62,8 @@ class Hmc(Accepting):
 
     Args:
         acceptance: that the step size is tuned for.
-        steps: leapfrog steps of each trajectory; None lets the warmup find its length.
+        steps: leapfrog steps of each trajectory, whose size is then jittered by 20 %; None lets the
+            warmup find its length.
         learned: whether it does, or keeps a quarter turn of a standard normal.
     """
 
@@ -86,13 +87,14 @@ class Hmc(Accepting):
 
         kernel: Any = build_kernel()
         of_move, of_length = jax.random.split(key)
-        steps = jittered(of_length, tuning)
-        if self.steps is not None:
+        steps, step = jittered(of_length, tuning), tuning.step
+        if self.steps is not None:  # of one length, a direction of whole half turns would stand
             steps = jnp.asarray(self.steps)
-        after, info = kernel(of_move, state, density, tuning.step, tuning.metric, steps)
+            step = step * jax.random.uniform(of_length, (), step.dtype, 0.8, 1.2)
+        after, info = kernel(of_move, state, density, step, tuning.metric, steps)
         jump = info.proposal.position - state.position
         # The proposal's momentum is turned round: it is minus that of its end.
-        return after, info_of(info, steps, (jump, -info.proposal.momentum, steps * tuning.step))
+        return after, info_of(info, steps, (jump, -info.proposal.momentum, steps * step))
 
     def adapt(
         self, density: Posterior, key: PRNGKeyArray, state: Any, tuning: Tuning, info: Info
