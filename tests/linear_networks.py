@@ -12,6 +12,7 @@ from posterion.networks import mlp
 
 SIGMA = 0.5
 WIDTH = 0.5  # of the prior of the noise, where it is learned
+THREE_SIGMA = 2 * stats.norm.sf(3)  # 0.0027
 RNG = np.random.default_rng(4)
 X = RNG.normal(size=(40, 3)) * [1.0, 0.5, 2.0]
 Y = X @ [[0.7], [-0.4], [0.2]] + 0.3 + SIGMA * RNG.normal(size=(40, 1))
@@ -62,25 +63,37 @@ def walked(kernel, *, learned_noise=False, draws=1500, warmup=600, chains=4, see
     return walk_networks(joint, data_of(X, Y), starts.astype(np.float32), kernel, **given)
 
 
-def pulls(theta, learned_noise=False):
-    """Of means and of covariances, in Monte Carlo errors taken from ten batches a chain."""
+def chances(theta, learned_noise=False):
+    """Of means and of second moments at least as far from the truth as these, by chance alone.
+
+    Each is one number for all of them together: Hotelling's test of the means over batches, ten a
+    chain, which must be much longer than the chain remembers; their own spread is the Monte Carlo
+    error. Second moments are about the true mean. Chance goes below `THREE_SIGMA` as seldom as a
+    normal number goes beyond three of its errors.
+    """
     mean, covariance = truth(learned_noise)
     dim = len(mean)
-    batches = theta.reshape(theta.shape[0] * 10, -1, dim).astype(np.float64)
-    of_mean = batches.mean(axis=1)
-    shift = batches - mean
-    products = np.einsum("bni,bnj->bij", shift, shift) / batches.shape[1]
-    n = len(batches)
-    first = (of_mean.mean(0) - mean) / (of_mean.std(0, ddof=1) / n**0.5)
-    second = (products.mean(0) - covariance) / (products.std(0, ddof=1) / n**0.5)
-    return np.concatenate([first, second[np.triu_indices(dim)]])
+    shift = theta.reshape(theta.shape[0] * 10, -1, dim).astype(np.float64) - mean
+    products = np.einsum("bni,bnj->bij", shift, shift) / shift.shape[1] - covariance
+    upper = np.triu_indices(dim)
+    return _hotelling(shift.mean(axis=1)), _hotelling(products[:, *upper])
 
 
-def farthest(theta, learned_noise=False):
-    """The largest pull, in units of that which chance exceeds once in a thousand times.
+def _hotelling(batches):
+    """Chance of means at least as far from zero, given independent normal rows."""
+    n, dim = batches.shape
+    mean, covariance = batches.mean(axis=0), np.cov(batches.T)
+    square = n * mean @ np.linalg.solve(covariance, mean)
+    return stats.f.sf(square * (n - dim) / (dim * (n - 1)), dim, n - dim)
 
-    That is for all the numbers together, by Bonferroni's bound; a pull is Student's t of one less
-    degrees of freedom than there are batches.
-    """
-    found = np.abs(pulls(theta, learned_noise))
-    return found.max() / stats.t.ppf(1 - 5e-4 / len(found), theta.shape[0] * 10 - 1)
+
+def widened(theta, factor, learned_noise=False):
+    """The draws with their variances, about the true mean, times a factor."""
+    mean, _ = truth(learned_noise)
+    return mean + factor**0.5 * (theta - mean)
+
+
+def shifted(theta, share, learned_noise=False):
+    """The draws moved in each direction by a share of its spread."""
+    _, covariance = truth(learned_noise)
+    return theta + share * np.sqrt(np.diag(covariance))

@@ -10,6 +10,8 @@ from posterion.emulators.density import Joint
 from posterion.emulators.held import HeldOut
 from posterion.emulators.tables import Columns
 
+FACTORS = {Bernoulli: np.array([[1.2], [0.1]]), Categorical: np.array([[0.9]])}
+
 
 def columns(names, log, unit="GeV"):
     n = len(names)
@@ -41,7 +43,7 @@ def made(network, likelihood, inputs="abc", targets="y", log="", count=6, seed=0
         np.stack(thetas)[None],
         columns(inputs, log),
         of_targets,
-        np.ones((3, len(targets))),
+        FACTORS[likelihood.__class__] if labels else np.ones((3, len(targets))),
         *({}, {}, {}, (), {}),
     )
 

@@ -24,7 +24,7 @@ def test_a_result_gives_each_entry_once_in_its_order():
 @pytest.mark.parametrize("key", known())
 def test_every_entry_is_well_formed(key):
     entry = cite(key)
-    assert re.match(rf"@(article|inproceedings|incollection|misc|software)\{{{key},\n", entry)
+    assert re.match(rf"@(article|book|inproceedings|incollection|misc|software)\{{{key},\n", entry)
     assert entry.count("{") == entry.count("}") and entry.endswith("\n}") and entry.isascii()
     fields = re.findall(r"^  (\w+) = \{(.*)\},?$", entry, re.MULTILINE)
     assert len(fields) == entry.count("\n") - 1

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from posterion.core.errors import SettingError
+from posterion.core.status import Status
 from posterion.emulators import (
     ConcreteDropout,
     DeepEnsemble,
@@ -105,6 +106,18 @@ def test_the_verb_takes_them_by_name(name):
     assert np.isfinite(p.sd).all() and (p.epistemic > 0).all()
     assert found.theta.shape[:2] == ((3, 1) if name == "ensemble" else (3, 7))
     assert not any("R-hat" in check.name for check in found.health.checks)
+
+
+def test_a_calibrated_ensemble_says_nothing_of_chains_that_it_has_not():
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(3000, 2))
+    y = x @ [1.0, -0.5] + 0.1 * rng.normal(size=3000)
+    settings = {"network": mlp(()), "sampler": "ensemble", "epochs": 40, "rate": 0.05}
+    found = emulate(x, y, correction=0.2, test=0.2, quiet=True, **settings)
+    assert found.status is Status.calibrated
+    said = " ".join(str(found).split())
+    assert "Rows that the networks never saw lie within the error bars" in said
+    assert "The chains agree" not in said and "chains, where there are any, agree" in said
 
 
 def test_unusable_settings_are_refused():

@@ -1,12 +1,15 @@
 """Where to run the theory next: against linear regression, where the answer is known."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from posterion.core.errors import SettingError
-from posterion.emulators import emulate, next_points
+from posterion.emulators import Gaussian, design, emulate, next_points
 from posterion.emulators.predicting import means_of_networks, moments
 from posterion.networks import mlp
+from small_emulators import made
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +55,54 @@ def test_the_first_is_where_networks_differ_most_and_none_comes_twice(line):
     ends = np.array([[0.99, 0.99], [1.0, 1.0], [-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0]])
     first, second = ends[next_points(line, ends, 2)]
     assert np.abs(first - second).max() > 1
+
+
+def _greedy(emulator, points, count):
+    """The same choice with all that the networks say of all points at once."""
+    scaled = emulator.inputs.scaled(points)
+    means = means_of_networks(emulator.joint, emulator.networks, scaled).astype(float)
+    noise = moments(emulator.joint, emulator.networks, scaled, emulator.targets)[0].aleatoric
+    apart = (means - means.mean(axis=0)) / len(means) ** 0.5
+    chosen = []
+    for _ in range(count):
+        variance = np.sum(apart**2, axis=(0, 2))
+        variance[chosen] = -1
+        place = int(np.argmax(variance))
+        chosen.append(place)
+        at = apart[:, place]
+        square = np.sum(at**2, axis=0)
+        keep = 1 - np.sqrt(noise[place] / (square + noise[place]))
+        shared = np.einsum("kt,kpt->pt", at, apart)
+        apart = apart - (keep / square * shared)[None] * at[:, None]
+    return chosen
+
+
+def test_chunks_choose_what_the_whole_does():
+    toy = made(mlp((5,)), Gaussian(0.2), "abc", "yz", log="y", count=15)
+    points = toy.inputs.uniform(np.random.default_rng(0), 5000)
+    assert toy.next_points(points, 25).tolist() == _greedy(toy, points, 25)
+    assert toy.next_points(points, 25).tolist() == next_points(toy, points, 25).tolist()
+
+
+def test_candidates_of_any_number_are_gone_through_in_chunks(monkeypatch):
+    toy = made(mlp((2,)), Gaussian(0.2), [f"x{i}" for i in range(19)], count=100)
+    points = toy.inputs.uniform(np.random.default_rng(0), 200_000)
+    sizes = []
+
+    def asked(joint, thetas, x):
+        sizes.append(len(x))
+        return means_of_networks(joint, thetas, x)
+
+    monkeypatch.setattr(design, "means_of_networks", asked)
+    toy.next_points(points[:2000], 2)
+    sizes.clear()
+    tracemalloc.start()
+    found = toy.next_points(points, 10)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(set(found)) == 10 and max(sizes) <= 1024
+    assert sum(sizes) < 200_000  # of ten times as many that a search without bounds would ask
+    assert peak < 5 * points.nbytes  # what networks say of all points is 5.3 times that by itself
 
 
 def test_what_cannot_be_chosen_is_refused(line):

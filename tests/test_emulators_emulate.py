@@ -1,5 +1,7 @@
 """``emulate`` from table to file: parts of the variance, units, intervals, bad input."""
 
+import sys
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -12,7 +14,9 @@ from posterion.core.errors import BundleError, SampleError, SettingError, ThetaE
 from posterion.core.status import Status
 from posterion.diagnostics.coverage import normal_probability
 from posterion.emulators import Gaussian, Nuts, Own, emulate
+from posterion.emulators.approximations import APPROXIMATIONS
 from posterion.emulators.emulator import table_of
+from posterion.emulators.kernels import KERNELS
 from posterion.emulators.predicting import means_of_networks
 from posterion.networks import mlp
 
@@ -203,6 +207,17 @@ def test_chains_of_one_seed_are_the_same_and_resume(tmp_path):
     np.testing.assert_array_equal(whole.theta, emulate(X, Y, log=["sigma"], **SMALL).theta)
 
 
+def test_the_method_of_the_sampler_is_cited(emulator):
+    assert emulator.citations[-3:] == ("robnik2023", "cabezas2024", "vehtari2021")
+    quick = emulate(X, Y, log=["sigma"], sampler="ensemble", **SMALL)
+    assert quick.citations[-1] == "lakshminarayanan2017" and "cabezas2024" not in quick.citations
+    assert "eprint = {2212.08549}" in posterion.cite(emulator)
+    for method in (*KERNELS.values(), *APPROXIMATIONS.values()):
+        assert method.citations and posterion.cite(method)
+    both = ("neal1996", "duane1987", "hoffman2021", "hoffman2014")
+    assert KERNELS["alternated"].citations == both
+
+
 def test_chains_begin_at_the_networks_of_another():
     trained = emulate(X, Y, log=["sigma"], **{**SMALL, "sampler": "ensemble"})
     settings = {**SMALL, "sampler": "ensemble", "chains": 3}
@@ -240,6 +255,7 @@ def test_an_overconfident_network_is_called_so():
     assert found.status in (Status.overconfident, Status.chains_disagree)
 
 
+MODULE = eqx.nn.Linear(2, 1, key=jax.random.key(0))
 NAN = Y["sigma"].copy()
 NAN[5] = np.nan
 
@@ -270,6 +286,30 @@ NAN[5] = np.nan
 def test_bad_input_is_refused(x, y, settings, error, message):
     with pytest.raises(error, match=message):
         emulate(x, y, **{**SMALL, **settings})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sampler": "rmhmc", "network": mlp((60,))}, "rmhmc would .* at most 150 dimensions"),
+        ({"sampler": "l2hmc", "network": mlp((60,))}, "l2hmc would .* at most 200 dimensions"),
+        ({"sampler": "alternated", "likelihood": Gaussian(0.1)}, "weights alone"),
+        ({"sampler": "laplace", "network": MODULE}, "the last layer of Linear"),
+        ({"sampler": "flipout", "network": MODULE}, "flipout of Linear"),
+        ({"sampler": "concrete-dropout", "network": MODULE}, "Linear"),
+        ({"draws": 0}, "draws >= 1"),
+        ({"thin": 0}, "thin >= 1"),
+        ({"resume": True}, "resume needs the file"),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused_before_anything_is_trained(
+    settings, message, monkeypatch
+):
+    monkeypatch.setattr(sys.modules[emulate.__module__], "warm_starts", lambda *_, **__: 1 / 0)
+    with pytest.raises(SettingError, match=message):
+        emulate(X, Y, **{**SMALL, **settings})
+    with pytest.raises(ZeroDivisionError):
+        emulate(X, Y, **SMALL)
 
 
 def test_bad_points_are_refused(emulator):

@@ -1,6 +1,7 @@
 """``predict.onnx`` run by onnxruntime gives what the emulator gives."""
 
 import json
+from dataclasses import replace
 
 import equinox as eqx
 import jax
@@ -8,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import posterion
 from posterion.cli import main
-from posterion.core.errors import ExportError, ParityWarning
+from posterion.core.errors import BundleError, ExportError, ParityWarning, ShapeError
 from posterion.emulators import (
     Bernoulli,
     Categorical,
@@ -63,13 +65,38 @@ def test_the_file_gives_what_the_emulator_gives(name, tmp_path):
         end = np.where(log, np.exp(np.where(log, end, 0)), end).reshape(wanted.shape)
         np.testing.assert_allclose(end, wanted, rtol=2e-5, atol=1e-6)
     if not ends:
-        assert set(card["factors"]) <= {"slope", "shift"}
+        wanted = {"slope": [1.2], "shift": [0.1]} if name == "label" else {"slope": [0.9]}
+        assert card["factors"] == wanted
     assert (p.epistemic > 0).all() and np.ptp(p.mean) > 1e-3
     assert card == json.loads((tmp_path / "card.json").read_text())
     assert card["parity"]["within"] and card["parity"]["points"] == exporting.POINTS
     assert [c["name"] for c in card["columns"]] == list(inputs)
     first = {"name": "a", "unit": "GeV", "log": True, "lower": 0.1, "upper": 3.0}
     assert name != "logarithms" or card["columns"][0] == first
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "shape", "wanted"),
+    [
+        (Gaussian(), (4, 1), r"normal targets are \(3, 1\)"),
+        (Gaussian(), (3, 2), r"\(3, 1\).*these are \(3, 2\)"),
+        (Gaussian(), (3,), r"these are \(3,\)"),
+        (Bernoulli(), (3, 1), r"bernoulli targets are \(2, 1\)"),
+        (Bernoulli(), (1, 1), r"these are \(1, 1\)"),
+        (Categorical(3), (2, 1), r"categorical targets are \(1, 1\)"),
+    ],
+)
+def test_factors_of_another_shape_are_refused(likelihood, shape, wanted, tmp_path):
+    emulator = made(mlp((3,)), likelihood)
+    with pytest.raises(ShapeError, match=wanted):
+        replace(emulator, factors=np.ones(shape))
+    object.__setattr__(emulator, "factors", np.ones(shape))  # as in a file that was tampered with
+    emulator.save(tmp_path / "toy.posterion")
+    with pytest.raises(BundleError, match=rf"\(emulator\): toy: .*{wanted}"):
+        posterion.load(tmp_path / "toy.posterion")
+    object.__setattr__(emulator, "factors", np.ones((0, 1)))
+    emulator.save(tmp_path / "toy.posterion")
+    assert posterion.load(tmp_path / "toy.posterion").factors.shape == (0, 1)
 
 
 def test_what_has_no_form_is_refused(tmp_path):

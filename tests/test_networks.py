@@ -152,6 +152,16 @@ def test_a_batch_of_images_is_image_by_image(residual):
     np.testing.assert_array_equal(on_rows(again, x), whole)
 
 
+def test_convolutions_have_gradients_in_a_compiled_program():
+    built = convolutional((1, 6), (2, 3), hidden=(3,)).build(6, 1, key=jax.random.key(1))
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(5, 6)), jnp.float32)
+    slope = eqx.filter_jit(eqx.filter_grad(lambda n: jnp.sum(on_rows(n, x))))(built)
+    away = eqx.tree_at(lambda n: n.kernels[0], built, built.kernels[0] * 1.001)
+    change = float(jnp.sum(on_rows(away, x)) - jnp.sum(on_rows(built, x)))
+    wanted = float(jnp.sum(slope.kernels[0] * (away.kernels[0] - built.kernels[0])))
+    assert change == pytest.approx(wanted, rel=0.02)
+
+
 def test_halving_takes_the_mean_of_neighbours():
     network = Convolutional((1, 5), 1, (1, 1), 1, (), "relu", key=jax.random.key(0))
     one = (jnp.ones((1, 1, 1)),) * 2

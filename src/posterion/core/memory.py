@@ -6,7 +6,7 @@ from pathlib import Path
 
 from posterion.core.errors import SettingError
 
-__all__ = ["free_memory", "must_fit"]
+__all__ = ["free_memory", "in_words", "may_take", "must_fit"]
 
 _MEMINFO = Path("/proc/meminfo")
 _GROUP = Path("/sys/fs/cgroup")
@@ -34,6 +34,12 @@ def free_memory() -> int | None:
     return min(found, default=None)
 
 
+def may_take() -> int | None:
+    """Bytes of `free_memory` that an array may take; None where the system does not tell."""
+    free = free_memory()
+    return None if free is None else int(_SHARE * free)
+
+
 def must_fit(each: int, count: int, what: str, instead: str) -> None:
     """Makes sure that ``count`` things of ``each`` bytes fit into what is free.
 
@@ -52,10 +58,11 @@ def must_fit(each: int, count: int, what: str, instead: str) -> None:
     fit = int(_SHARE * free) // max(each, 1)
     fewer = f"ask for at most {fit:,}, or " if fit else ""
     raise SettingError(
-        f"{count:,} {what} need {_size(each * count)} of memory, {_size(free)} are free: "
+        f"{count:,} {what} need {in_words(each * count)} of memory, {in_words(free)} are free: "
         f"{fewer}{instead}"
     )
 
 
-def _size(count: int) -> str:
+def in_words(count: int) -> str:
+    """A number of bytes, for a message."""
     return f"{count / 1e9:,.1f} GB" if count >= 1e8 else f"{count / 1e6:,.1f} MB"

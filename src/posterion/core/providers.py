@@ -21,6 +21,7 @@ PROVIDERS = {
     "emulator_report": "posterion.reports.emulator:report",
     "export_emulator": "posterion.emulators.exporting:export_emulator",
     "export_onnx": "posterion.training.exporting:export_onnx",
+    "next_points": "posterion.emulators.design:next_points",
     "publish": "posterion.bundles.publication:publish",
     "reinterpret": "posterion.training.reweighting:reinterpret",
     "report": "posterion.reports.posterior:report",

@@ -68,6 +68,7 @@ def register(
     version: int = 1,
     upgrade: Callable[[int, Fields], Fields] | None = None,
     kept: Callable[[Any], Any] | None = None,
+    check: Callable[[Any], None] | None = None,
 ) -> Callable[[C], C]:
     """Register a frozen dataclass, an Equinox module or an enumeration for storage, as decorator.
 
@@ -79,6 +80,7 @@ def register(
         version: raise it when the fields change their meaning.
         upgrade: turns the fields of an older version into those of this one.
         kept: gives the object that is stored in an object's stead, of the same class.
+        check: raises where a rebuilt object is not sound; only for dataclasses.
 
     Raises:
         TypeError: the class is none of the three kinds.
@@ -102,7 +104,10 @@ def register(
         if issubclass(kind, enum.Enum):
             to_fields, from_fields = _enum_fields, lambda values: kind[values["name"]]
         elif is_dataclass(kind):
-            to_fields, from_fields = partial(_dataclass_fields, kept), partial(_rebuild, kind)
+            to_fields, from_fields = (
+                partial(_dataclass_fields, kept),
+                partial(_rebuild, kind, check),
+            )
         else:
             raise TypeError(f"{cls.__name__} is no dataclass, Equinox module or enumeration")
         _add(_Entry(name, version, to_fields, from_fields, upgrade), _class_key(cls))
@@ -181,7 +186,7 @@ def _enum_fields(obj: Any) -> Fields:
     return {"name": obj.name}
 
 
-def _rebuild(cls: Any, values: Fields) -> Any:
+def _rebuild(cls: Any, check: Callable[[Any], None] | None, values: Fields) -> Any:
     obj = object.__new__(cls)
     for field in fields(cls):
         if field.name in values:
@@ -195,6 +200,8 @@ def _rebuild(cls: Any, values: Fields) -> Any:
         object.__setattr__(obj, field.name, value)
     if values:
         raise ValueError(f"{cls.__name__} has no field {', '.join(map(repr, values))}")
+    if check is not None:
+        check(obj)
     return obj
 
 

@@ -48,8 +48,9 @@ class Status(enum.Enum):
     )
     calibrated = (
         "calibrated",
-        "The chains agree on what they predict, and rows that they never saw lie within the error "
-        "bars as often as these promise: use predict() within the range that was trained on.",
+        "Rows that the networks never saw lie within the error bars as often as these promise, and "
+        "chains, where there are any, agree on what they predict: use predict() within the range "
+        "that was trained on.",
     )
     overconfident = (
         "overconfident",
@@ -64,7 +65,7 @@ class Status(enum.Enum):
     unproven = (
         "unproven",
         "Whether the error bars hold has not been measured: give more rows, hold at least a "
-        "hundred out for the test, and run at least two chains.",
+        "hundred out for the test, and of a sampler run at least two chains.",
     )
     unfaithful = (
         "unfaithful",

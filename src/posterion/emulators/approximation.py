@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Array
@@ -15,7 +15,30 @@ Table = tuple[np.ndarray, np.ndarray, Data]
 
 
 class Approximation(ABC):
-    """A way to networks that is no chain."""
+    """A way to networks that is no chain.
+
+    Attributes:
+        path: networks that are held on the way to those of one chain, in double precision.
+    """
+
+    path: int = 0
+    _cited: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def citations(self) -> tuple[str, ...]:
+        """Keys of the papers of its method, for `posterion.cite`."""
+        return self._cited
+
+    def count(self, draws: int) -> int:
+        """Networks that it gives of each trained one where ``draws`` are asked for."""
+        return draws
+
+    def check(self, joint: Joint) -> None:  # noqa: B027
+        """Makes sure that it is for such networks; called before anything is trained.
+
+        Raises:
+            SettingError: it is not.
+        """
 
     @abstractmethod
     def networks(

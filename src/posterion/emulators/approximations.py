@@ -5,6 +5,7 @@ has trained.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -26,6 +27,12 @@ from posterion.optimisation.loop import Trained, run_segment
 class DeepEnsemble(Approximation):
     """The trained networks themselves, one a chain (Lakshminarayanan et al., 1612.01474)."""
 
+    _cited: ClassVar[tuple[str, ...]] = ("lakshminarayanan2017",)
+
+    def count(self, draws: int) -> int:
+        """See `Approximation`: one."""
+        return 1
+
     def networks(
         self, joint: Joint, warmed: np.ndarray, table: Table, *, draws: int, batch: int, seed: int
     ) -> np.ndarray:
@@ -39,6 +46,12 @@ class LastLayerLaplace(Approximation):
 
     The rest of each network stays (Daxberger et al., 2106.14806).
     """
+
+    _cited: ClassVar[tuple[str, ...]] = ("daxberger2021",)
+
+    def check(self, joint: Joint) -> None:
+        """See `Approximation`: the network's last layer is known."""
+        last_layer(joint)
 
     def networks(
         self, joint: Joint, warmed: np.ndarray, table: Table, *, draws: int, batch: int, seed: int
@@ -104,12 +117,19 @@ class Swag(Approximation):
         rank: networks at its end that the covariance is of.
     """
 
+    _cited: ClassVar[tuple[str, ...]] = ("maddox2019",)
+
     epochs: int = 60
     rate: float = 1e-3
     rank: int = 20
 
     def __post_init__(self) -> None:
         check_positive(epochs=self.epochs, rate=self.rate, rank=self.rank - 1)
+
+    @property
+    def path(self) -> int:
+        """See `Approximation`."""
+        return 3 * self.epochs  # with the deviations from their mean, and the list they come from
 
     def networks(
         self, joint: Joint, warmed: np.ndarray, table: Table, *, draws: int, batch: int, seed: int

@@ -112,13 +112,9 @@ def walk_networks(
         SettingError: numbers out of range, or processes that do not begin at the same place.
         CheckpointError: the file is of another run, or unreadable.
     """
-    if draws < 1 or warmup < 0 or thin < 1 or starts.ndim != 2 or starts.shape[1] != joint.dim:
-        raise SettingError(
-            f"chains need draws >= 1, warmup >= 0, thin >= 1 and starts (chains, {joint.dim}); got "
-            f"{draws}, {warmup}, {thin} and {starts.shape}"
-        )
-    if resume and path is None:
-        raise SettingError("resume needs the file to go on from: give its path")
+    check_walk(draws, warmup, thin, path, resume)
+    if starts.ndim != 2 or starts.shape[1] != joint.dim:
+        raise SettingError(f"starts must be (chains, {joint.dim}), got {starts.shape}")
     run = _Run(joint, data, starts, kernel, draws, warmup, thin, seed)
     known = dict(identity or {}) | run.identity()
     run.recording = Recording(path, known, writes=first_process(data.mesh))
@@ -135,6 +131,20 @@ def walk_networks(
     return run.result(time.monotonic() - began, complete)
 
 
+def check_walk(draws: int, warmup: int, thin: int, path: str | Path | None, resume: bool) -> None:
+    """Makes sure that chains can be walked with these; arguments as of `walk_networks`.
+
+    Raises:
+        SettingError: numbers out of range, or no file to go on from.
+    """
+    if draws < 1 or warmup < 0 or thin < 1:
+        raise SettingError(
+            f"chains need draws >= 1, warmup >= 0 and thin >= 1; got {draws}, {warmup}, {thin}"
+        )
+    if resume and path is None:
+        raise SettingError("resume needs the file to go on from: give its path")
+
+
 def windows(warmup: int) -> list[tuple[int, bool]]:
     """Ends of the windows of a warmup, and whether the tuning is renewed there (Stan's)."""
     from blackjax.adaptation.window_adaptation import build_schedule
@@ -145,6 +155,11 @@ def windows(warmup: int) -> list[tuple[int, bool]]:
     renewed = set((np.flatnonzero(schedule[:, 1]) + 1).tolist())
     phases = set((np.flatnonzero(np.diff(schedule[:, 0])) + 1).tolist())
     return [(end, end in renewed) for end in sorted(renewed | phases | {warmup})]
+
+
+def capacity(dim: int) -> int:
+    """Draws of a segment, at most, of vectors of that length."""
+    return int(np.clip(_BUFFER // dim, 8, 1024))
 
 
 class _Run:
@@ -167,7 +182,7 @@ class _Run:
         key = jax.random.key(seed)  # a chain's own does not depend on how many there are
         self.keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(self.chains))
         self.ends = windows(warmup)
-        self.capacity = int(np.clip(_BUFFER // self.dim, 8, 1024))
+        self.capacity = capacity(self.dim)
         self.walker = _begin(joint, data, kernel, jnp.asarray(starts, jnp.float32), self.keys)
         state = self.walker.state
         if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(state)):
@@ -236,7 +251,8 @@ class _Run:
             self.warmup_gradients += spent
         else:
             self.gradients += spent
-            self.unsaved.append({k: np.asarray(a)[:, :made] for k, a in records.items()})
+            # Copied, as a view of a few draws would hold the whole segment's buffer.
+            self.unsaved.append({k: np.asarray(a)[:, :made].copy() for k, a in records.items()})
         self.done += count
         self.pace = count / max(time.monotonic() - began, 1e-6)
 
@@ -246,10 +262,11 @@ class _Run:
             "gradients": self.gradients,
             "warmup_gradients": self.warmup_gradients,
         }
-        arrays = leaves_of(self.walker, "walker")
-        if self.unsaved:
-            arrays |= {f"draws.{k}": a for k, a in _joined(self.unsaved).items()}
-        self.recording.append(note, arrays)
+        if self.recording.path is not None:
+            arrays = leaves_of(self.walker, "walker")
+            if self.unsaved:
+                arrays |= {f"draws.{k}": a for k, a in _joined(self.unsaved).items()}
+            self.recording.append(note, arrays)
         self.kept += self.unsaved
         self.unsaved, self.saved = [], time.monotonic()
 

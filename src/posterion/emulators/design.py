@@ -7,54 +7,91 @@ from numpy.typing import NDArray
 
 from posterion.core.errors import SettingError
 from posterion.emulators.emulator import Emulator
-from posterion.emulators.predicting import means_of_networks, moments
-from posterion.emulators.tables import matching
+from posterion.emulators.predicting import ROWS, means_of_networks, moments
 
 __all__ = ["next_points"]
 
+Floats = NDArray[np.float64]
 
-def next_points(emulator: Emulator, candidates: Any, n: int) -> NDArray[np.int64]:
+_ROUNDING = 1e-3  # of a variance in single precision, relative
+
+
+def next_points(emulator: Emulator, candidates: Any, count: int) -> NDArray[np.int64]:
     """The candidates at which running the theory would teach the emulator most.
 
     The first is where the networks differ most, the largest epistemic part. Each further one is
-    where they would still differer most if those before were known: what networks say together
-    at two points tells how much the one says of the other (greedy choice by variance, as for
-    Gaussian processes: MacKay, Neural Computation 4 (1992) 590). Points next to each other are
-    thus not chosen twice, and a whole batch can be run at once.
+    where they would still differ most if those before were known: what networks say together at two
+    points tells how much the one says of the other (greedy choice by variance, as for Gaussian
+    processes: MacKay, Neural Computation 4 (1992) 590). Points next to each other are thus not
+    chosen twice, and a whole batch can be run at once.
+
+    What is known only lessens a variance. So each further choice asks the networks again only where
+    the last known variance exceeds the best found, a chunk of points at a time: memory holds a few
+    numbers of each candidate, and of a chunk what each network says.
 
     Args:
         emulator: of what is known so far; its networks must differ, so it takes two at least.
-        candidates: points, as for `Emulator.predict`; all are predicted by every network at once,
-            8 bytes a point, network and target.
-        n: how many to choose.
+        candidates: points, as for `Emulator.predict`.
+        count: how many to choose.
 
     Returns:
-        Their places among the candidates, the most wanted first, ``(n,)``.
+        Their places among the candidates, the most wanted first, ``(count,)``.
 
     Raises:
         SettingError: more points are asked for than there are, or there is one network only.
+        SampleError: points that are not finite, of another width, or no numbers.
     """
-    points = matching(candidates, emulator.inputs.names)
+    points = emulator._points(candidates)
     networks = emulator.networks
-    if not 1 <= n <= len(points):
-        raise SettingError(f"{n} of {len(points)} candidates cannot be chosen")
+    if not 1 <= count <= len(points):
+        raise SettingError(f"{count} of {len(points)} candidates cannot be chosen")
     if len(networks) < 2:
         raise SettingError("one network alone differs from none: give several chains or draws")
     scaled = emulator.inputs.scaled(points)
-    means = means_of_networks(emulator.joint, networks, scaled).astype(np.float64)
-    noise = moments(emulator.joint, networks, scaled, emulator.targets)[0].aleatoric
-    apart = (means - means.mean(axis=0)) / len(networks) ** 0.5
+    spread = moments(emulator.joint, networks, scaled, emulator.targets)[0]
+    noise = spread.aleatoric
+    bound = (1 + _ROUNDING) * spread.epistemic.sum(axis=1)  # of what is not known, from above
+    known: list[tuple[Floats, Floats]] = []
     chosen: list[int] = []
-    left = np.ones(len(points), bool)
-    for _ in range(n):
-        variance = np.sum(apart**2, axis=(0, 2))
-        place = int(np.argmax(np.where(left, variance, -1.0)))
+    for _ in range(count):
+        place, at = _most_unknown(emulator, scaled, bound, known)
         chosen.append(place)
-        left[place] = False
-        at = apart[:, place]  # (networks, targets)
-        known = np.sum(at**2, axis=0) + noise[place] + 1e-12
-        shared = np.einsum("kt,kpt->pt", at, apart)
+        bound[place] = -1.0
+        square = np.sum(at**2, axis=0)
         # Of what a measurement there with its noise would tell, nothing stays to be learned.
-        keep = 1 - np.sqrt(noise[place] / known)
-        apart = apart - (keep / np.maximum(np.sum(at**2, 0), 1e-12) * shared)[None] * at[:, None]
+        keep = 1 - np.sqrt(noise[place] / (square + noise[place] + 1e-12))
+        known.append((at, keep / np.maximum(square, 1e-12)))
     return np.array(chosen)
+
+
+def _most_unknown(
+    emulator: Emulator, scaled: Floats, bound: Floats, known: list[tuple[Floats, Floats]]
+) -> tuple[int, Floats]:
+    """The point of the largest variance, and the networks' deviations there.
+
+    ``bound`` is lowered to the variance where that was looked at, and is below zero where a point
+    is taken.
+    """
+    best, place, at = -np.inf, -1, np.empty(0)
+    order = np.argsort(-bound, kind="stable")
+    for start in range(0, len(order), ROWS):
+        if bound[order[start]] < max(best, 0.0):
+            break
+        rows = order[start : start + ROWS]
+        rows = rows[bound[rows] >= 0]
+        apart = _deviations(emulator, scaled[rows], known)
+        variance = np.sum(apart**2, axis=(0, 2))
+        bound[rows] = variance
+        first = int(np.argmax(variance))
+        if variance[first] > best:
+            best, place, at = variance[first], int(rows[first]), apart[:, first]
+    return place, at
+
+
+def _deviations(emulator: Emulator, x: Floats, known: list[tuple[Floats, Floats]]) -> Floats:
+    """Of each network from their mean, without what is known, ``(networks, points, targets)``."""
+    means = means_of_networks(emulator.joint, emulator.networks, x).astype(np.float64)
+    apart = (means - means.mean(axis=0)) / len(means) ** 0.5
+    for at, share in known:
+        apart -= (share * np.einsum("kt,kpt->pt", at, apart))[None] * at[:, None]
+    return apart

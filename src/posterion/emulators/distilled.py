@@ -15,7 +15,7 @@ from posterion.core.status import Status
 from posterion.diagnostics.health import Health
 from posterion.emulators.held import HeldOut
 from posterion.emulators.predicting import Moments, Prediction, moments_of_rows
-from posterion.emulators.surrogate import Surrogate
+from posterion.emulators.surrogate import Surrogate, check_factors
 from posterion.emulators.tables import Columns
 from posterion.networks import on_rows
 
@@ -69,7 +69,7 @@ def moments_of_exponentials(plain: Moments, columns: Columns) -> Moments:
     return Moments(*(np.where(columns.log, exp, own) for exp, own in pairs))
 
 
-@register("distilled_emulator")
+@register("distilled_emulator", check=check_factors)
 @dataclass(frozen=True, eq=False, repr=False)
 class Distilled(Surrogate):
     """One network that predicts as an emulator's many do, within differences that it states.

@@ -6,6 +6,7 @@ while it is learned, a concrete variable stands for ``z``.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -122,6 +123,8 @@ class ConcreteDropout(Learned):
         start: rate at which inputs fall out at the start, between 0 and 1.
     """
 
+    _cited: ClassVar[tuple[str, ...]] = ("gal2017",)
+
     epochs: int = 200
     rate: float | int = 1e-3
     start: float | int = 0.1
@@ -130,6 +133,10 @@ class ConcreteDropout(Learned):
         check_positive(epochs=self.epochs, rate=self.rate)
         if not 0 < self.start < 1:
             raise SettingError(f"start is a rate between 0 and 1, got {self.start}")
+
+    def check(self, joint: Joint) -> None:
+        """See `Approximation`: the network's dense layers are known."""
+        perceptron_of(joint.still, _WANTED)
 
     @property
     def loss(self) -> Loss:

@@ -22,8 +22,9 @@ from posterion.core.versions import versions
 from posterion.emulators.approximation import Approximation
 from posterion.emulators.approximations import APPROXIMATIONS
 from posterion.emulators.assessing import assessed
-from posterion.emulators.chains import Walked, walk_networks
-from posterion.emulators.density import Joint, data_of
+from posterion.emulators.budget import chunk_that_fits, need_of
+from posterion.emulators.chains import Walked, check_walk, walk_networks
+from posterion.emulators.density import Joint, Posterior, data_of
 from posterion.emulators.emulator import Emulator
 from posterion.emulators.kernels import Kernel, make_kernel
 from posterion.emulators.likelihoods import Likelihood
@@ -33,7 +34,8 @@ from posterion.emulators.sharding import first_process, mesh_of, must_agree
 from posterion.emulators.warming import warm_starts
 from posterion.networks import Architecture, mlp
 
-CITATIONS = ("posterion", "jax2018", "kidger2021", "cabezas2024", "kingma2015")
+CITATIONS = ("posterion", "jax2018", "kidger2021", "kingma2015")
+_OF_CHAINS = ("cabezas2024", "vehtari2021")
 
 
 def emulate(
@@ -109,7 +111,8 @@ def emulate(
 
     Raises:
         SampleError: rows that cannot be learned from; the message names rows and columns.
-        SettingError: unknown or unusable settings.
+        SettingError: unknown or unusable settings, or draws, chains or rows that memory does not
+            hold: before anything is trained, and the message says what would fit.
         CheckpointError: the file is of another run.
     """
     if chains < 1 or epochs < 1 or batch < 1 or not rate > 0 or seed < 0:
@@ -117,6 +120,7 @@ def emulate(
             f"chains, epochs, batch and rate must be positive and the seed not negative, got "
             f"{chains}, {epochs}, {batch}, {rate}, {seed}"
         )
+    check_walk(draws, warmup, thin, path, resume)
     weights_prior = make_prior(prior)
     quick = _approximation(sampler)
     kernel = None if quick is not None else make_kernel(sampler)
@@ -131,12 +135,16 @@ def emulate(
     )
     train_x, train_y = rows.training
     joint, starts = _starts(network, weights_prior, rows.likelihood, train_x, train_y, chains, seed)
+    need = need_of(joint, train_x, train_y, quick, chains=chains, batch=batch)
+    wanted, each = (draws, thin) if quick is None else (quick.count(draws), None)
+    chunk = chunk_that_fits(need, chains=chains, draws=wanted, thin=each)
     must_agree(
         mesh,
-        "rows or settings: all must run the same program on the whole table",
-        *(train_x, train_y, starts, kernel, epochs, batch, rate, warmup, thin, seed),
+        "rows, settings or free memory: all must run the same program on the whole table",
+        *(train_x, train_y, starts, kernel, epochs, batch, rate, warmup, thin, seed, chunk),
     )
-    data = data_of(train_x, train_y, mesh=mesh)
+    data = data_of(train_x, train_y, chunk=chunk, mesh=mesh)
+    _check(kernel, quick, joint, data)
     began = time.perf_counter()
     quiet = quiet if first_process(mesh) else True
     divided = {} if mesh is None else {"devices": mesh.size}
@@ -204,7 +212,7 @@ def emulate(
             }
             | divided,
             versions=versions(),
-            citations=CITATIONS,
+            citations=_cited(quick, kernel),
             provenance={
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "rows": {part: int(which.sum()) for part, which in rows.parts.items()},
@@ -221,6 +229,21 @@ def _approximation(sampler: Any) -> Approximation | None:
     if isinstance(sampler, Approximation):
         return sampler
     return APPROXIMATIONS.get(sampler) if isinstance(sampler, str) else None
+
+
+def _cited(quick: Approximation | None, kernel: Any) -> tuple[str, ...]:
+    """Keys of what an emulation rests on: the programs, the training, the method."""
+    if quick is not None:
+        return (*CITATIONS, *quick.citations)
+    return (*CITATIONS, *kernel.citations, *_OF_CHAINS)
+
+
+def _check(kernel: Kernel | None, quick: Any, joint: Joint, data: Any) -> None:
+    """Refuses what cannot move in this density, before anything is trained."""
+    if kernel is None:
+        quick.check(joint)
+    else:
+        eqx.filter_eval_shape(kernel.start, Posterior.of(joint, data))
 
 
 def _without_chains(

@@ -19,18 +19,21 @@ from posterion.emulators.held import HeldOut
 from posterion.emulators.likelihoods import Bernoulli, Categorical, Likelihood
 from posterion.emulators.predicting import ROWS, Prediction, draws_of_networks, moments
 from posterion.emulators.priors import WeightPrior
-from posterion.emulators.surrogate import Surrogate
+from posterion.emulators.surrogate import Surrogate, check_factors
 from posterion.emulators.tables import Columns
 
 Floats = NDArray[np.float64]
 
 
-@register("emulator")
+@register("emulator", check=check_factors)
 @dataclass(frozen=True, eq=False, repr=False)
 class Emulator(Surrogate):
     """Networks drawn from their posterior, in place of an expensive theory.
 
     ``print(emulator)`` is its health; `predict` gives means and error bars.
+
+    Raises:
+        ShapeError: factors of another shape.
 
     Attributes:
         name: of what is emulated.
@@ -41,7 +44,7 @@ class Emulator(Surrogate):
         inputs: columns of the inputs and their scales.
         targets: columns of the targets.
         factors: of each target, the conformal factor at 1, 2 and 3 standard deviations, ``(3,
-            targets)``; without rows where there were too few.
+            targets)``; of labels and classes see `Surrogate`; no rows where there were too few.
         health: the report; its status says whether to believe the rest.
         history: of the warm starts: chain, epoch, loss.
         settings, versions, citations, provenance: how it came about.
@@ -123,6 +126,10 @@ class Emulator(Surrogate):
     def reweight(self, prior: Any, *, seed: int = 0) -> "Emulator":
         """The emulator under another prior, see `posterion.emulators.reweight`."""
         return provider("reweight")(self, prior, seed=seed)
+
+    def next_points(self, candidates: Any, count: int) -> NDArray[np.int64]:
+        """Where to run the theory next, see `posterion.emulators.next_points`."""
+        return provider("next_points")(self, candidates, count)
 
     def distil(self, points: Any = None, **options: Any) -> Distilled:
         """One network that predicts as this does, see `posterion.emulators.distil`."""

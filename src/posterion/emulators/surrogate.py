@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posterion import bundles
-from posterion.core.errors import SampleError
+from posterion.core.errors import SampleError, ShapeError
 from posterion.core.memory import must_fit
 from posterion.core.providers import provider
 from posterion.core.status import Status
@@ -54,6 +54,9 @@ class Surrogate(ABC):
     provenance: dict[str, Any]
     health: Health
     held: HeldOut | None
+
+    def __post_init__(self) -> None:
+        check_factors(self)
 
     @property
     @abstractmethod
@@ -157,6 +160,22 @@ class Surrogate(ABC):
 
     def _repr_html_(self) -> str:
         return self.health._repr_html_()
+
+
+def check_factors(surrogate: Surrogate) -> None:
+    """Makes sure that the factors are of the shape that they have for such targets.
+
+    Raises:
+        ShapeError: they are not.
+    """
+    most = {"normal": 3, "bernoulli": 2, "categorical": 1}[surrogate.head]
+    rows = range(most + 1) if surrogate.head == "normal" else (0, most)
+    shape, columns = np.shape(surrogate.factors), len(surrogate.targets.names)
+    if len(shape) != 2 or shape[0] not in rows or shape[1] != columns:
+        raise ShapeError(
+            f"{surrogate.name}: the factors of {surrogate.head} targets are ({most}, {columns}), "
+            f"or have no rows where there are none; these are {shape}: correct it anew"
+        )
 
 
 def _corrected(p: Floats, factors: np.ndarray) -> Floats:

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -170,6 +170,8 @@ class MeanField(_Normals):
         start: spread of the weights at the start.
     """
 
+    _cited: ClassVar[tuple[str, ...]] = ("blundell2015",)
+
     @property
     def loss(self) -> Loss:
         """See `Learned`: one draw of the weights for all rows of a batch."""
@@ -188,6 +190,12 @@ class Flipout(_Normals):
         rate: learning rate at the start.
         start: spread of the weights at the start.
     """
+
+    _cited: ClassVar[tuple[str, ...]] = ("blundell2015", "wen2018")
+
+    def check(self, joint: Joint) -> None:
+        """See `Approximation`: the network's dense layers are known."""
+        perceptron_of(joint.still, "flipout")
 
     @property
     def loss(self) -> Loss:

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -117,5 +117,6 @@ class Convolutional(eqx.Module):
 def _halved(rows: Array, spatial: int) -> Array:
     """Means of neighbours, two along each direction; an odd last one is left out."""
     window = (1, 1, *[2] * spatial)
-    sums = lax.reduce_window(rows, jnp.zeros((), rows.dtype), lax.add, window, window, "VALID")
+    # NumPy's zero: of one that is traced JAX does not see that this is a sum, and has no gradient.
+    sums = lax.reduce_window(rows, np.zeros((), rows.dtype), lax.add, window, window, "VALID")
     return sums / 2**spatial

@@ -47,6 +47,11 @@ class Alternated(Kernel):
                     f"Hmc() and Nuts(); got {kernel!r}"
                 )
 
+    @property
+    def citations(self) -> tuple[str, ...]:
+        """See `Kernel`: also those of its two kernels."""
+        return tuple(dict.fromkeys(("neal1996", *self.weights.citations, *self.others.citations)))
+
     def _parts(self, density: Posterior, theta: Array) -> list[tuple[Kernel, Posterior, Array]]:
         """Each kernel with the density and the place in which it moves."""
         first, count = density.joint.weights, density.dim

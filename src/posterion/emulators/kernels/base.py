@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,6 +53,13 @@ class Info(NamedTuple):
 
 class Kernel(ABC):
     """One way of moving; hashable, so that it compiles once."""
+
+    _cited: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def citations(self) -> tuple[str, ...]:
+        """Keys of the papers of its method, for `posterion.cite`."""
+        return self._cited
 
     @abstractmethod
     def begin(self, density: Posterior, theta: Array, key: PRNGKeyArray) -> Any:

@@ -8,7 +8,7 @@ of one chain; it is fixed after the warmup, and the draws are exact.
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,8 @@ _BOUNDS = math.log(0.1), math.log(100.0)
 @dataclass(frozen=True)
 class Nuts(Accepting):
     """No-U-turn: the length of each trajectory is where it would turn back."""
+
+    _cited: ClassVar[tuple[str, ...]] = ("hoffman2014",)
 
     acceptance: float = 0.8
     doublings: int = 9
@@ -60,9 +62,12 @@ class Hmc(Accepting):
 
     Args:
         acceptance: that the step size is tuned for.
-        steps: leapfrog steps of each trajectory; None lets the warmup find its length.
+        steps: leapfrog steps of each trajectory, whose size is then jittered by 20 %; None lets the
+            warmup find its length.
         learned: whether it does, or keeps a quarter turn of a standard normal.
     """
+
+    _cited: ClassVar[tuple[str, ...]] = ("duane1987", "hoffman2021")
 
     acceptance: float = 0.65
     steps: int | None = None
@@ -82,12 +87,14 @@ class Hmc(Accepting):
 
         kernel: Any = build_kernel()
         of_move, of_length = jax.random.split(key)
-        # A number that is known when compiling makes the faster loop.
-        steps = jittered(of_length, tuning) if self.steps is None else self.steps
-        after, info = kernel(of_move, state, density, tuning.step, tuning.metric, steps)
+        steps, step = jittered(of_length, tuning), tuning.step
+        if self.steps is not None:  # of one length, a direction of whole half turns would stand
+            steps = self.steps  # known when compiling, for a faster loop
+            step = step * jax.random.uniform(of_length, (), step.dtype, 0.8, 1.2)
+        after, info = kernel(of_move, state, density, step, tuning.metric, steps)
         jump = info.proposal.position - state.position
         # The proposal's momentum is turned round: it is minus that of its end.
-        seen = jump, -info.proposal.momentum, steps * tuning.step
+        seen = jump, -info.proposal.momentum, steps * step
         return after, info_of(info, jnp.asarray(steps), seen)
 
     def adapt(

@@ -7,7 +7,7 @@ and momenta by learned amounts, run forward or backward, and accepted with their
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -157,6 +157,8 @@ class L2hmc(Accepting):
     Raises:
         SettingError: numbers out of range; at use, too many dimensions.
     """
+
+    _cited: ClassVar[tuple[str, ...]] = ("levy2018",)
 
     acceptance: float = 0.8
     steps: int = 5

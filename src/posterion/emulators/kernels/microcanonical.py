@@ -7,7 +7,7 @@ exact by rejection (2503.01707).
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,8 @@ _ORDER = 6.0  # the variance of the energy's error goes with this power of the s
 @dataclass(frozen=True)
 class AdjustedMclmc(Accepting):
     """Microcanonical trajectories with rejection; exact."""
+
+    _cited: ClassVar[tuple[str, ...]] = ("robnik2025",)
 
     acceptance: float = 0.9
 
@@ -54,6 +56,8 @@ class Mclmc(Kernel):
         energy_variance: of the energy's error, a coordinate; the bias falls with it.
         precondition: whether the metric is the variance of each coordinate.
     """
+
+    _cited: ClassVar[tuple[str, ...]] = ("robnik2023",)
 
     energy_variance: float = 5e-4
     precondition: bool = False

@@ -7,7 +7,7 @@ implicit midpoint rule (Brofos and Lederman, 2102.07139).
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -85,6 +85,8 @@ class Rmhmc(Accepting):
     Raises:
         SettingError: fewer than two iterations; at use, too many dimensions.
     """
+
+    _cited: ClassVar[tuple[str, ...]] = ("girolami2011",)
 
     acceptance: float = 0.8
     iterations: int = 10

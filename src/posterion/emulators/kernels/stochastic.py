@@ -5,7 +5,7 @@ al., 1902.03932): each begins with steps large enough to leave a mode, and falls
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -70,6 +70,8 @@ class Sghmc(Kernel):
     Raises:
         SettingError: numbers out of range.
     """
+
+    _cited: ClassVar[tuple[str, ...]] = ("chen2014", "zhang2020")
 
     heat: float = 0.05
     batch: int = 256
