@@ -88,9 +88,9 @@ def test_a_run_that_fits_is_not_refused(monkeypatch, free):
 def test_smaller_chunks_are_taken_where_they_suffice(monkeypatch):
     sizes = []
 
-    def cut(x, y, *, chunk):
+    def cut(x, y, *, chunk, mesh):
         sizes.append(chunk)
-        return data_of(x, y, chunk=chunk)
+        return data_of(x, y, chunk=chunk, mesh=mesh)
 
     monkeypatch.setattr(module, "data_of", cut)
     settings = {**SMALL, "batch": 32}
