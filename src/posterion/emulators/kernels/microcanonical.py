@@ -15,6 +15,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from posterion.emulators.density import Posterior
 from posterion.emulators.kernels.base import Accepting, Info, Kernel, Tuning, info_of, jittered
+from posterion.emulators.priors import check_positive
 
 _MEMORY = 150.0  # transitions that MCLMC's step size remembers
 _TRUST = 1.5
@@ -52,15 +53,29 @@ class AdjustedMclmc(Accepting):
 class Mclmc(Kernel):
     """Microcanonical Langevin without rejection.
 
+    Steps are of velocity Verlet, one gradient each: networks have directions so stiff that a step
+    cannot be longer than its limit of stability, and an integrator of more gradients a step is
+    slower there.
+
     Args:
         energy_variance: of the energy's error, a coordinate; the bias falls with it.
+        persistence: way over which the direction is forgotten, in units of the spread of all
+            coordinates together; one is best for a round normal, more where some directions are
+            far wider than others.
         precondition: whether the metric is the variance of each coordinate.
+
+    Raises:
+        SettingError: a number that is not positive.
     """
 
     _cited: ClassVar[tuple[str, ...]] = ("robnik2023",)
 
-    energy_variance: float = 5e-4
+    energy_variance: float = 5e-3
+    persistence: float = 3.0
     precondition: bool = False
+
+    def __post_init__(self) -> None:
+        check_positive(energy_variance=self.energy_variance, persistence=self.persistence)
 
     def start(self, density: Posterior) -> Tuning:
         """See `Kernel`."""
@@ -85,13 +100,14 @@ class Mclmc(Kernel):
         self, density: Posterior, key: PRNGKeyArray, state: Any, tuning: Tuning
     ) -> tuple[Any, Info]:
         """See `Kernel`."""
+        from blackjax.mcmc.integrators import isokinetic_velocity_verlet
         from blackjax.mcmc.mclmc import build_kernel
 
-        kernel: Any = build_kernel()
+        kernel: Any = build_kernel(integrator=isokinetic_velocity_verlet)
         state, info = kernel(key, state, density, tuning.metric, tuning.length, tuning.step)
         lost: Any = ~info.nonans
         change = jnp.where(info.nonans, info.energy_change, jnp.inf)
-        return state, Info(change, jnp.ones(()), jnp.asarray(2), lost)
+        return state, Info(change, jnp.ones(()), jnp.asarray(1), lost)
 
     def adapt(
         self, density: Posterior, key: PRNGKeyArray, state: Any, tuning: Tuning, info: Info
@@ -121,12 +137,12 @@ class Mclmc(Kernel):
         moved = jnp.sum(variance) > 0  # a chain that stands still tells nothing
         variance = jnp.where(moved, variance, tuning.metric)
         if not self.precondition:
-            spread = jnp.sqrt(jnp.sum(variance))
-            return tuning._replace(length=jnp.where(moved, spread, tuning.length))
+            length = self.persistence * jnp.sqrt(jnp.sum(variance))
+            return tuning._replace(length=jnp.where(moved, length, tuning.length))
         root = jnp.sqrt(jnp.asarray(float(tuning.metric.shape[0])))
         scale = root / jnp.sqrt(jnp.sum(variance / tuning.metric))
         memory = jnp.asarray([0.0, 0.0, jnp.inf])
-        return Tuning(scale * tuning.step, memory, root, variance)
+        return Tuning(scale * tuning.step, memory, self.persistence * root, variance)
 
     def refresh(self, density: Posterior, state: Any, key: PRNGKeyArray) -> tuple[Any, int]:
         """See `Kernel`: the direction stays."""

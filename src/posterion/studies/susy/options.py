@@ -23,8 +23,8 @@ class Settings:
     batch: int = setting(64, "rows of a step of Adam; larger ones generalise less")
     chains: int = setting(8, "each with a start of its own")
     draws: int = setting(25, "networks kept of each chain")
-    warmup: int = setting(500, "transitions that tune the chains")
-    thin: int = setting(20, "transitions for each network")
+    warmup: int = setting(1000, "transitions that tune the chains")
+    thin: int = setting(40, "transitions for each network")
     beside: tuple[str, ...] = setting(
         ("ensemble", "laplace", "swag"), "samplers to compare with, from the same start"
     )
