@@ -97,8 +97,8 @@ def effective(seed: int, quick: bool) -> str:
              "for 1000 gradients", "with the warmup's", "R-hat, median", "95 %"]  # fmt: skip
     return (
         f"### Effective predictions\n\n{len(rows.training[0])} rows, network (19, 50 x 5, 1), "
-        f"tanh, noise {NOISE} of the spread, two chains. The default gives {default[0] / best[0]:.1f} "
-        "times what the best fixed length without a metric gives, "
+        f"tanh, noise {NOISE} of the spread, two chains. The default gives "
+        f"{default[0] / best[0]:.1f} times what the best fixed length without a metric gives, "
         f"{default[1] / best[1]:.1f} times with the gradients of the warmup.\n\n"
         + markdown(heads, lines)
     )
