@@ -54,8 +54,8 @@ def studied(task: str, seed: int, quick: bool) -> str:
         options += [f"--{name}={value}" for name, value in SMALL.items()] if quick else []
         took = posterion("run", "susy", *options)
         if task in BESIDE:
-            beside = ",".join(("ensemble", "laplace", "swag", *BESIDE[task]))
-            more = posterion("run", "susy", *options, "--beside", beside, "--resume")
+            beside = "ensemble", "laplace", "swag", *BESIDE[task]
+            more = posterion("run", "susy", *options, "--resume", "--beside", *beside)
             tell(f"{task}, more beside: {more / 60:.1f} min")
         metrics = read_metrics(Path(folder) / "metrics.json")
     tell(f"{task}: {took / 60:.1f} min")

@@ -205,7 +205,7 @@ def test_own_tables(tmp_path):
     rows = scanning.scan("viability", 700, seed=1)
     path = tmp_path / "scan.parquet"
     write_draws(path, [rows])
-    settings = _settings(table=str(path), beside="ensemble")
+    settings = _settings(table=str(path), beside="ensemble", sampler="sghmc")
     found = find_study("susy").run(settings, seed=1, out=tmp_path, resume=False)
     assert "Viability" in found.text and "Higgs mass" not in found.text
     assert "stand-in" not in (tmp_path / "report.html").read_text()
@@ -216,6 +216,9 @@ def test_own_tables(tmp_path):
         wanted = _settings(table=str(path), task="cross-section")
         find_study("susy").run(wanted, seed=1, out=tmp_path, resume=False)
     write_draws(path, [{k: v for k, v in rows.items() if k != "mu"}])
+    with pytest.raises(SettingError, match="beside names nuts; there are"):
+        wanted = _settings(table=str(path), beside="nuts")
+        find_study("susy").run(wanted, seed=1, out=tmp_path, resume=False)
     with pytest.raises(TableError, match="lacks the parameters mu"):
         find_study("susy").run(settings, seed=1, out=tmp_path, resume=False)
     write_draws(path, [{k: v[:150] for k, v in rows.items()}])

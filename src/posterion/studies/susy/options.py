@@ -8,6 +8,7 @@ from posterion.core.errors import SettingError
 from posterion.studies.settings import setting
 
 TaskName = Literal["all", "cross-section", "higgs-mass", "viability"]
+SamplerName = Literal["mclmc", "sghmc", "adjusted-mclmc", "hmc", "nuts"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Settings:
     held_out: int = setting(20_000, "rows of the test, and as many of the correction")
     epochs: int = setting(300, "of Adam, before the chains")
     batch: int = setting(64, "rows of a step of Adam; larger ones generalise less")
+    sampler: SamplerName = setting("mclmc", "of the networks; sghmc for very many rows")
     chains: int = setting(8, "each with a start of its own")
     draws: int = setting(25, "networks kept of each chain")
     warmup: int = setting(1000, "transitions that tune the chains")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from posterion.core.errors import CheckpointError, SampleError, SettingError, TableError
 from posterion.core.versions import versions
 from posterion.emulators import Emulator, emulate
+from posterion.emulators.approximations import APPROXIMATIONS
 from posterion.emulators.tables import uniform_of_rows
 from posterion.io import read_table
 from posterion.networks import mlp
@@ -38,11 +39,15 @@ def run_study(settings: Settings, *, seed: int, out: Path, resume: bool) -> Outc
     """Emulate, measure, compare; write bundles, ``metrics.json`` and ``report.html``.
 
     Raises:
-        SettingError: a task whose column the table lacks.
+        SettingError: a task whose column the table lacks, or an unknown name beside.
         TableError: a table without the parameters.
         SampleError: too few rows for a test.
     """
     began = time.perf_counter()
+    if unknown := [name for name in settings.beside if name not in APPROXIMATIONS]:
+        raise SettingError(
+            f"beside names {', '.join(unknown)}; there are {', '.join(APPROXIMATIONS)}"
+        )
     own = _own_table(settings)
     found: dict[str, list[Measured]] = {}
     bundles = []
@@ -147,7 +152,7 @@ def _emulated(
 
     trained = kept("ensemble", f"{task.name}-trained", epochs=settings.epochs)
     more = {"start": trained, "warmup": settings.warmup, "thin": settings.thin}
-    sampled = kept("mclmc", task.name, **more)
+    sampled = kept(settings.sampler, task.name, **more)
     rows = [measured(task, "Bayesian networks", sampled, x[test], y[test])]
     for name in settings.beside:
         other = trained if name == "ensemble" else kept(name, f"{task.name}-{name}", **more)
