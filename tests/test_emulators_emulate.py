@@ -10,7 +10,13 @@ import pandas as pd
 import pytest
 
 import posterion
-from posterion.core.errors import BundleError, SampleError, SettingError, ThetaError
+from posterion.core.errors import (
+    BundleError,
+    CheckpointError,
+    SampleError,
+    SettingError,
+    ThetaError,
+)
 from posterion.core.status import Status
 from posterion.diagnostics.coverage import normal_probability
 from posterion.emulators import Gaussian, Nuts, Own, emulate
@@ -278,10 +284,14 @@ NAN[5] = np.nan
         (X, Y, {"sampler": "gibbs"}, SettingError, "unknown sampler"),
         (X, Y, {"correction": 0.9}, SettingError, "shares"),
         (X, Y, {"chains": 0}, SettingError, "must be positive"),
+        (X, Y, {"rate": np.inf}, SettingError, "must be positive"),
+        (X, Y, {"seed": 2**32}, SettingError, "seed must be within 0 and 4294967295"),
+        (X, {"s": Y["sigma"] * 1e300}, {}, SampleError, "s: too large or too small"),
+        (X, {"s": Y["sigma"] * 1e-300}, {}, SampleError, "s: too large or too small"),
         (X, Y, {"network": eqx.nn.Linear(3, 1, key=jax.random.key(0))}, SettingError, "2 inputs"),
         (X, Y, {"network": eqx.nn.Linear(2, 4, key=jax.random.key(0))}, SettingError, "gives"),
     ],
-    ids=range(17),
+    ids=range(21),
 )
 def test_bad_input_is_refused(x, y, settings, error, message):
     with pytest.raises(error, match=message):
@@ -297,6 +307,8 @@ def test_bad_input_is_refused(x, y, settings, error, message):
         ({"sampler": "laplace", "network": MODULE}, "the last layer of Linear"),
         ({"sampler": "flipout", "network": MODULE}, "flipout of Linear"),
         ({"sampler": "concrete-dropout", "network": MODULE}, "Linear"),
+        ({"network": mlp((100_000, 100_000))}, "2 networks of 10,000,500,001 numbers need"),
+        ({"chains": 10**9}, "fewer chains or a smaller network"),
         ({"draws": 0}, "draws >= 1"),
         ({"thin": 0}, "thin >= 1"),
         ({"resume": True}, "resume needs the file"),
@@ -310,6 +322,26 @@ def test_what_cannot_be_sampled_is_refused_before_anything_is_trained(
         emulate(X, Y, **{**SMALL, **settings})
     with pytest.raises(ZeroDivisionError):
         emulate(X, Y, **SMALL)
+
+
+def test_chains_overwrite_no_file(tmp_path):
+    table, chains = tmp_path / "scan.csv", tmp_path / "own.chains"
+    pd.DataFrame(X | Y).to_csv(table)
+    before = table.read_bytes()
+    with pytest.raises(CheckpointError, match=r"scan\.csv is there and holds no chains"):
+        emulate(table, "sigma", path=table, **SMALL)
+    assert table.read_bytes() == before
+    emulate(X, Y, path=chains, **SMALL)
+    with pytest.raises(CheckpointError, match=r"own\.chains holds chains: resume=True goes on"):
+        emulate(X, Y, path=chains, **SMALL)
+
+
+def test_chains_that_do_not_move_are_called_so():
+    """Without a warmup steps are far too long here, and all of them are undone."""
+    found = emulate(X, Y, sampler="sghmc", **{**SMALL, "warmup": 0})
+    assert found.status is Status.chains_disagree
+    assert found.health.reasons[0].startswith("the chains did not move")
+    assert not any("R-hat" in check.name for check in found.health.checks)
 
 
 def test_bad_points_are_refused(emulator):

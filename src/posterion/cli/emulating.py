@@ -10,7 +10,7 @@ import typer
 from posterion import io
 from posterion.cli.common import File, Seed, app, messages, must_differ, opened
 from posterion.core.errors import SettingError
-from posterion.core.files import writable_directory
+from posterion.core.files import writable_file
 from posterion.core.progress import progress
 
 ROWS = 65_536
@@ -57,7 +57,7 @@ def emulate(
     said = f"interrupted; once they have begun, the chains are kept in {beside}: --resume goes on"
     with messages(said):
         must_differ(output, table)
-        writable_directory(output.parent)
+        writable_file(output)
         from posterion import emulators, networks
 
         whole, known = io.read_table(table), io.read_metadata(table)["units"]
@@ -116,7 +116,7 @@ def predict(
         if networks is not None and not hasattr(emulator, "networks"):
             raise SettingError(f"{file} holds one network: leave --networks out")
         asked = {} if networks is None else {"networks": networks}
-        writable_directory(output.parent)
+        writable_file(output)
         units = {p.name: p.unit for p in emulator.parameters if p.unit}
         count = [0, 0]
 
@@ -157,7 +157,7 @@ def distil(
     """Distil an emulator into one network, and say how far it is from the many."""
     with messages(f"interrupted; {output} was not written"):
         must_differ(output, file, points)
-        writable_directory(output.parent)
+        writable_file(output)
         from posterion import networks
 
         built = networks.mlp(_widths(hidden), "silu")

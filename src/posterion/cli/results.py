@@ -21,7 +21,7 @@ from posterion.cli.common import (
     whole_number,
 )
 from posterion.core.errors import SettingError
-from posterion.core.files import writable_directory, write_json
+from posterion.core.files import writable_directory, writable_file, write_json
 from posterion.core.progress import progress
 
 _DIFFER = {
@@ -61,7 +61,7 @@ def sample(
         io.table_format(output)
         must_differ(output, file)
         result = opened(file, "named")
-        writable_directory(output.parent)
+        writable_file(output)
         _must_fit(output, count * sum(x.size for x in result.named(1, seed=seed).values()))
         units = {p.name: p.unit for p in result.parameters if p.unit}
         meta = {"file": file.name, "name": result.name, "kind": result.kind, "seed": seed}
@@ -97,7 +97,7 @@ def report(
     """Write the page of a file: pictures, health, settings, origin."""
     with messages(f"interrupted; {output} was not written"):
         must_differ(output, file)
-        writable_directory(output.parent)
+        writable_file(output)
         opened(file, "report").report(output)
         typer.echo(f"wrote {output}")
 
@@ -114,7 +114,7 @@ def contours(
     """Write a page on which the reader picks two parameters and sees their contours."""
     with messages(f"interrupted; {output} was not written"):
         must_differ(output, file, samples)
-        writable_directory(output.parent)
+        writable_file(output)
         opened(file, "contours").contours(output, samples=samples, seed=seed)
         typer.echo(f"wrote {output}")
 

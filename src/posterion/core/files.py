@@ -11,7 +11,14 @@ from typing import Any
 from posterion.core import portable
 from posterion.core.errors import OutputError
 
-__all__ = ["atomic_path", "writable_directory", "write_bytes", "write_json", "write_text"]
+__all__ = [
+    "atomic_path",
+    "writable_directory",
+    "writable_file",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
 
 
 @contextmanager
@@ -97,6 +104,17 @@ def writable_directory(path: str | os.PathLike[str]) -> Path:
         with suppress(OSError):
             probe.unlink()
     return folder
+
+
+def writable_file(path: str | os.PathLike[str]) -> None:
+    """Make sure that a file can be written, whose folder is created; before a long computation.
+
+    Raises:
+        OutputError: it is a folder, or its folder cannot be written to.
+    """
+    if Path(path).expanduser().is_dir():
+        raise OutputError(f"cannot write {path}: it is a folder; name a file in it")
+    writable_directory(Path(path).expanduser().parent)
 
 
 def _create(path: Path) -> None:

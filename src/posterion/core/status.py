@@ -60,7 +60,7 @@ class Status(enum.Enum):
     chains_disagree = (
         "chains_disagree",
         "The chains do not agree on what they predict: sample longer (warmup, thin, draws); until "
-        "then the mean is usable and the error bars are rough.",
+        "then the error bars are rough, and the mean is as good as its errors on the test rows.",
     )
     unproven = (
         "unproven",

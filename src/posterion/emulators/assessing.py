@@ -129,7 +129,11 @@ def _mixing(means: np.ndarray, walked: Walked) -> tuple[list[Check], Reasons]:
     reasons: Reasons = []
     if walked.tuning is None:  # no chain: its networks are independent by construction
         return checks, reasons
-    if means.shape[0] > 1 and means.shape[1] >= 4:
+    still = means.shape[1] > 1 and not np.ptp(flat, axis=1).any()
+    if still:
+        text = "the chains did not move: give a longer warmup, or another sampler"
+        reasons.append((Status.chains_disagree, text))
+    elif means.shape[0] > 1 and means.shape[1] >= 4:
         rhat = split_rhat(flat)
         median, tail = float(np.nanmedian(rhat)), float(np.nanquantile(rhat, 0.95))
         for name, value, limit in (("median", median, _RHAT), ("95 %", tail, _RHAT_TAIL)):
@@ -152,8 +156,8 @@ def _mixing(means: np.ndarray, walked: Walked) -> tuple[list[Check], Reasons]:
     checks.append(Check("divergent transitions", share, threshold="<= 0.01", verdict=verdict))
     if not good:
         text = (
-            f"{100 * share:.1f} % of the transitions diverged: give another prior, a smaller "
-            "`energy_variance` or a higher `acceptance`"
+            f"{100 * share:.1f} % of the transitions diverged: give a longer warmup, another prior "
+            "or smaller steps (`energy_variance` of mclmc, `heat` of sghmc, a higher `acceptance`)"
         )
         reasons.append((Status.chains_disagree, text))
     return checks, reasons

@@ -54,6 +54,20 @@ class Need:
         return self.beside(chains, chunk) + chains * draws * self.draw
 
 
+def check_networks(numbers: int, chains: int) -> None:
+    """Makes sure that memory holds networks of so many numbers, before there is one.
+
+    Raises:
+        SettingError: it does not; the message names the bytes.
+    """
+    room, whole = _room(), 4 * _ADAM * numbers * chains
+    if room is not None and whole > room:
+        raise SettingError(
+            f"{chains} networks of {numbers:,} numbers need {in_words(whole)} of memory in "
+            f"training, {in_words(room)} may be taken: take fewer chains or a smaller network"
+        )
+
+
 def need_of(
     joint: Joint,
     x: np.ndarray,

@@ -7,7 +7,7 @@ of the correction rows gives the conformal factors, what they say of the test ro
 
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,14 @@ from posterion.core.versions import versions
 from posterion.emulators.approximation import Approximation
 from posterion.emulators.approximations import APPROXIMATIONS
 from posterion.emulators.assessing import assessed
-from posterion.emulators.budget import chunk_that_fits, need_of
+from posterion.emulators.budget import check_networks, chunk_that_fits, need_of
 from posterion.emulators.chains import Walked, check_walk, walk_networks
 from posterion.emulators.density import Joint, Posterior, data_of
 from posterion.emulators.emulator import Emulator
 from posterion.emulators.kernels import Kernel, make_kernel
 from posterion.emulators.likelihoods import Likelihood
 from posterion.emulators.priors import WeightPrior, make_prior
+from posterion.emulators.recording import must_be_new
 from posterion.emulators.rows import rows_of
 from posterion.emulators.sharding import first_process, mesh_of, must_agree
 from posterion.emulators.warming import warm_starts
@@ -115,12 +116,16 @@ def emulate(
             hold: before anything is trained, and the message says what would fit.
         CheckpointError: the file is of another run.
     """
-    if chains < 1 or epochs < 1 or batch < 1 or not rate > 0 or seed < 0:
+    if chains < 1 or epochs < 1 or batch < 1 or not 0 < rate < np.inf:
         raise SettingError(
-            f"chains, epochs, batch and rate must be positive and the seed not negative, got "
-            f"{chains}, {epochs}, {batch}, {rate}, {seed}"
+            f"chains, epochs, batch and rate must be positive, got {chains}, {epochs}, {batch}, "
+            f"{rate}"
         )
+    if not 0 <= seed < 2**32:  # what JAX's keys tell apart
+        raise SettingError(f"seed must be within 0 and {2**32 - 1}, got {seed}")
     check_walk(draws, warmup, thin, path, resume)
+    if not resume:
+        must_be_new(path)
     weights_prior = make_prior(prior)
     quick = _approximation(sampler)
     kernel = None if quick is not None else make_kernel(sampler)
@@ -134,10 +139,13 @@ def emulate(
         x, y, likelihood=likelihood, log=log, units=units, correction=correction, test=test
     )
     train_x, train_y = rows.training
-    joint, starts = _starts(network, weights_prior, rows.likelihood, train_x, train_y, chains, seed)
+    joint, start_of = _density(
+        network, weights_prior, rows.likelihood, train_x, train_y, chains, seed
+    )
     need = need_of(joint, train_x, train_y, quick, chains=chains, batch=batch)
     wanted, each = (draws, thin) if quick is None else (quick.count(draws), None)
     chunk = chunk_that_fits(need, chains=chains, draws=wanted, thin=each)
+    starts = np.stack([start_of(chain) for chain in range(chains)])
     must_agree(
         mesh,
         "rows, settings or free memory: all must run the same program on the whole table",
@@ -258,7 +266,7 @@ def _without_chains(
     return Walked(theta, none, statistics, None, 0, 0, seconds, True)
 
 
-def _starts(
+def _density(
     network: Any,
     prior: WeightPrior,
     likelihood: Likelihood,
@@ -266,34 +274,34 @@ def _starts(
     y: np.ndarray,
     chains: int,
     seed: int,
-) -> tuple[Joint, np.ndarray]:
-    """The density, and a vector for each chain."""
+) -> tuple[Joint, Callable[[int], np.ndarray]]:
+    """The density, and what gives the vector that each chain is trained from."""
     ins, targets = x.shape[1], y.shape[1]
     outs = likelihood.outputs(targets)
     network = mlp() if network is None else network
-    starts = []
-    joint = None
-    for chain in range(chains):
+
+    def built(chain: int) -> Any:
         key = jax.random.fold_in(jax.random.key(seed), chain)
         if isinstance(network, Architecture):
-            built = network.build(ins, outs, key=key)
-        else:
-            built = network if chain == 0 else _shaken(network, key)
-        joint, start = Joint.of(built, prior, likelihood, targets)
-        starts.append(np.asarray(start))
-    if joint is None:
-        raise SettingError("chains must be positive")
+            return network.build(ins, outs, key=key)
+        return network if chain == 0 else _shaken(network, key)
+
+    def start(chain: int) -> np.ndarray:
+        return np.asarray(Joint.of(built(chain), prior, likelihood, targets)[1])
+
+    if isinstance(network, Architecture):  # before there is one
+        leaves = jax.tree.leaves(eqx.filter_eval_shape(lambda: built(0)))
+        check_networks(sum(leaf.size for leaf in leaves if hasattr(leaf, "size")), chains)
+    joint, first = Joint.of(built(0), prior, likelihood, targets)
     try:
-        shape = eqx.filter_eval_shape(
-            joint.outputs, jnp.asarray(starts[0]), jnp.asarray(x[:2])
-        ).shape
+        shape = eqx.filter_eval_shape(joint.outputs, first, jnp.asarray(x[:2])).shape
     except (TypeError, ValueError) as error:
         raise SettingError(f"the network does not take {ins} inputs: {error}") from error
     if shape != (2, outs):
         raise SettingError(
             f"the network gives {shape[1:]} for a point, the likelihood needs ({outs},)"
         )
-    return joint, np.stack(starts)
+    return joint, start
 
 
 def _shaken(network: eqx.Module, key: Any) -> eqx.Module:

@@ -23,6 +23,22 @@ _NOTE = "__note__"
 Block = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
+def must_be_new(path: str | Path | None) -> None:
+    """Makes sure that a recording overwrites nothing.
+
+    Raises:
+        CheckpointError: there is a file already, of chains or of something else.
+    """
+    if path is None or not Path(path).exists():
+        return
+    if Path(path).is_file() and not Path(path).stat().st_size:
+        return
+    with_chains = Path(path).is_file() and _magic(Path(path)) == _MAGIC
+    what = "holds chains" if with_chains else "is there and holds no chains"
+    advice = "resume=True goes on with them, or remove it" if with_chains else "give another path"
+    raise CheckpointError(f"{path} {what}: {advice}")
+
+
 class Recording:
     """A file of blocks, the first of which says whose they are.
 
@@ -40,8 +56,13 @@ class Recording:
         self.identity = portable.loads(portable.dumps(dict(identity)))
 
     def begin(self) -> None:
-        """Starts the file anew."""
+        """Starts the file.
+
+        Raises:
+            CheckpointError: there is one.
+        """
         if self.path is not None and self.writes:
+            must_be_new(self.path)
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("wb") as file:
                 _write(file, {"identity": self.identity}, {})
@@ -81,6 +102,11 @@ class Recording:
         """Deletes the file, when the run has ended."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+
+
+def _magic(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC))
 
 
 def _write(file: Any, note: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:

@@ -70,7 +70,10 @@ def rows_of(
         SettingError: unknown columns, or shares that leave nothing to train on.
     """
     if not (correction >= 0 and test >= 0 and correction + test < 0.9):
-        raise SettingError(f"correction and test are shares of the rows: {correction}, {test}")
+        raise SettingError(
+            "correction and test are shares of the rows, together below 0.9: got "
+            f"{correction} and {test}"
+        )
     table_x, table_y, given = _tables(x, y)
     known = given | dict(units or {})
     if unknown := sorted(set(known) - set(table_x) - set(table_y) - set(given)):

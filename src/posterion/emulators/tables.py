@@ -97,11 +97,19 @@ def columns_of(
     flat = [names[i] for i in np.flatnonzero(values.min(axis=0) == values.max(axis=0))]
     if flat:
         raise SampleError(
-            f"constant columns tell nothing and have no scale: {', '.join(flat)}; leave them out"
+            "constant columns tell nothing and have no scale (here among the "
+            f"{len(values)} rows that are trained on): {', '.join(flat)}; leave them out"
         )
     used = np.log(np.where(logs, values, 1.0)) + np.where(logs, 0.0, values)
     none = np.zeros(len(names))
-    location, scale = (used.mean(0), used.std(0)) if scaled else (none, none + 1)
+    with np.errstate(all="ignore"):
+        location, scale = (used.mean(0), used.std(0)) if scaled else (none, none + 1)
+    fine = np.isfinite(location) & np.isfinite(scale) & (scale > 0)
+    if not fine.all():
+        raise SampleError(
+            f"{', '.join(np.asarray(names)[~fine])}: too large or too small for a spread; take "
+            "other units, or the logarithm"
+        )
     given = tuple(units.get(name, "") for name in names)
     return Columns(names, given, logs, location, scale, values.min(0), values.max(0))
 

@@ -38,5 +38,10 @@ class Settings:
         for name, number in (least | {"batch": 1, "thin": 1, "processes": 1}).items():
             if getattr(self, name) < number:
                 raise SettingError(f"{name} must be at least {number}, not {getattr(self, name)}")
+        if self.table is None and self.slha is None and self.rows * 4 < self.held_out:
+            raise SettingError(
+                f"held_out = {self.held_out} rows each for test and correction beside {self.rows} "
+                f"to train on: give at most held_out = {4 * self.rows}"
+            )
         if self.table is not None and self.slha is not None:
             raise SettingError("table and slha are two sources of the same rows: give one")

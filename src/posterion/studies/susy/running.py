@@ -141,6 +141,8 @@ def _emulated(
                 raise CheckpointError(f"{path} is of another run: remove it, or run without resume")
             return there
         chains = path.with_suffix(".chains")
+        if not resume:
+            chains.unlink(missing_ok=True)
         made = emulate(
             inputs, {task.column: y}, sampler=sampler, path=chains, resume=resume,
             name=task.name, **common, **more,
