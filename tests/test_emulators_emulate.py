@@ -351,5 +351,5 @@ def test_bad_points_are_refused(emulator):
         emulator.predict({"m": np.ones(2), "tan": np.array([1.0, np.nan])})
     with pytest.raises(SettingError, match="networks"):
         emulator.predict(X, networks=0)
-    with pytest.raises(SettingError, match="positive"):
+    with pytest.raises(SettingError, match="n must be a whole number, at least 1"):
         emulator.predict(X).draws(0)

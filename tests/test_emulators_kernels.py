@@ -269,7 +269,14 @@ def test_what_a_kernel_cannot_move_in_is_refused():
         (lambda: Sghmc(exploration=1.0), "exploration is a share"),
         (lambda: Sghmc(heat=0.0), "heat must be positive"),
         (lambda: Rmhmc(iterations=1), "iterations must be"),
-        (lambda: L2hmc(steps=0), "steps must be positive"),
+        (lambda: L2hmc(steps=0), "steps must be a whole number, at least 1"),
+        (lambda: Hmc(steps=0), "steps must be a whole number, at least 1; got 0"),
+        (lambda: Hmc(acceptance=2.0), "acceptance must be a number between 0 and 1; got 2.0"),
+        (lambda: Nuts(acceptance=float("nan")), "acceptance must be"),
+        (lambda: Nuts(doublings=0), "doublings must be a whole number, at least 1, at most 20"),
+        (lambda: Nuts(doublings=100), "doublings must be .* got 100"),
+        (lambda: Sghmc(steps=1), "steps must be a whole number, at least 2"),
+        (lambda: AdjustedMclmc(acceptance=2.0), "acceptance must be .* got 2.0"),
     ],
 )
 def test_unusable_settings_are_refused(call, message):

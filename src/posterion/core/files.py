@@ -10,6 +10,7 @@ from typing import Any
 
 from posterion.core import portable
 from posterion.core.errors import OutputError
+from posterion.core.settings import path_of
 
 __all__ = [
     "atomic_path",
@@ -29,9 +30,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     block raises, or the disk is full, the temporary file is removed and ``path`` is as before.
 
     Raises:
+        SettingError: ``path`` is neither text nor a path.
         OutputError: the folder is missing or not writable, ``path`` is a folder, or writing failed.
     """
-    target = Path(os.path.realpath(Path(path).expanduser()))
+    target = Path(os.path.realpath(path_of(path)))
     if target.is_dir():
         raise OutputError(f"cannot write {path}: it is a folder; name a file in it")
     if not target.parent.is_dir():
@@ -88,9 +90,10 @@ def writable_directory(path: str | os.PathLike[str]) -> Path:
     Called before a long computation, so that its result has somewhere to go.
 
     Raises:
+        SettingError: ``path`` is neither text nor a path.
         OutputError: ``path`` is a file, or cannot be created or written to.
     """
-    folder = Path(path).expanduser()
+    folder = path_of(path)
     probe = folder / f".{secrets.token_hex(4)}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)

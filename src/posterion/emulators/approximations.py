@@ -14,10 +14,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from posterion.core.settings import check_positive, check_whole
 from posterion.emulators.approximation import Approximation, Table, perceptron_of
 from posterion.emulators.density import Data, Joint
 from posterion.emulators.dropout import ConcreteDropout
-from posterion.emulators.priors import check_positive
 from posterion.emulators.variational import Flipout, MeanField
 from posterion.emulators.warming import Vector, minibatch_loss
 from posterion.optimisation.loop import Trained, run_segment
@@ -124,7 +124,9 @@ class Swag(Approximation):
     rank: int = 20
 
     def __post_init__(self) -> None:
-        check_positive(epochs=self.epochs, rate=self.rate, rank=self.rank - 1)
+        check_whole(epochs=self.epochs, least=1)
+        check_whole(rank=self.rank, least=2)
+        check_positive(rate=self.rate)
 
     @property
     def path(self) -> int:

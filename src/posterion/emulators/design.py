@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posterion.core.errors import SettingError
+from posterion.core.settings import check_whole
 from posterion.emulators.emulator import Emulator
 from posterion.emulators.predicting import ROWS, means_of_networks, moments
 
@@ -41,6 +42,7 @@ def next_points(emulator: Emulator, candidates: Any, count: int) -> NDArray[np.i
         SettingError: more points are asked for than there are, or there is one network only.
         SampleError: points that are not finite, of another width, or no numbers.
     """
+    check_whole(count=count)
     points = emulator._points(candidates)
     networks = emulator.networks
     if not 1 <= count <= len(points):

@@ -16,9 +16,9 @@ from jax import lax
 from jaxtyping import Array
 
 from posterion.core.errors import SettingError
+from posterion.core.settings import check_positive, check_whole, is_number
 from posterion.emulators.approximation import perceptron_of, through_dense
 from posterion.emulators.density import Data, Joint, flat
-from posterion.emulators.priors import check_positive
 from posterion.emulators.variational import Learned, Loss
 
 _TEMPERATURE = 0.1  # of the relaxation, as in the paper
@@ -130,9 +130,10 @@ class ConcreteDropout(Learned):
     start: float | int = 0.1
 
     def __post_init__(self) -> None:
-        check_positive(epochs=self.epochs, rate=self.rate)
-        if not 0 < self.start < 1:
-            raise SettingError(f"start is a rate between 0 and 1, got {self.start}")
+        check_whole(epochs=self.epochs, least=1)
+        check_positive(rate=self.rate)
+        if not (is_number(self.start) and 0 < self.start < 1):
+            raise SettingError(f"start is a rate between 0 and 1, got {self.start!r}")
 
     def check(self, joint: Joint) -> None:
         """See `Approximation`: the network's dense layers are known."""

@@ -31,6 +31,7 @@ from posterion.emulators.likelihoods import Likelihood
 from posterion.emulators.priors import WeightPrior, make_prior
 from posterion.emulators.recording import must_be_new
 from posterion.emulators.rows import rows_of
+from posterion.emulators.settings import named_settings
 from posterion.emulators.sharding import first_process, mesh_of, must_agree
 from posterion.emulators.warming import warm_starts
 from posterion.networks import Architecture, mlp
@@ -39,6 +40,7 @@ CITATIONS = ("posterion", "jax2018", "kidger2021", "kingma2015")
 _OF_CHAINS = ("cabezas2024", "vehtari2021")
 
 
+@named_settings
 def emulate(
     x: Any,
     y: Any,

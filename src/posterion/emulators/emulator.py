@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from posterion.core.errors import SettingError
 from posterion.core.providers import provider
 from posterion.core.registry import register
+from posterion.core.settings import check_whole
 from posterion.core.status import Status
 from posterion.diagnostics.health import Health
 from posterion.emulators.density import Joint
@@ -110,6 +111,7 @@ class Emulator(Surrogate):
         points = self._points(x)
         theta = self.networks
         if networks is not None:
+            check_whole(networks=networks)
             if not 1 <= networks <= len(theta):
                 raise SettingError(f"there are {len(theta)} networks, {networks} were asked for")
             theta = theta[np.linspace(0, len(theta) - 1, networks).round().astype(int)]

@@ -17,7 +17,8 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from posterion.core.errors import SettingError
 from posterion.core.registry import register
-from posterion.emulators.priors import check_positive, log_half_cauchy_of_log, log_normal
+from posterion.core.settings import check_positive, check_whole, is_number
+from posterion.emulators.priors import log_half_cauchy_of_log, log_normal
 
 
 class Likelihood(eqx.Module):
@@ -138,8 +139,10 @@ class StudentT(Likelihood):
 
     def __check_init__(self) -> None:
         check_positive(width=self.width)
-        if not (self.freedom > 2 and math.isfinite(self.freedom)):
-            raise SettingError(f"Student's t needs more than 2 degrees of freedom: {self.freedom}")
+        if not (is_number(self.freedom) and self.freedom > 2):
+            raise SettingError(
+                f"freedom: Student's t needs more than 2 degrees of freedom, got {self.freedom!r}"
+            )
 
     def noise(self, targets: int) -> PyTree:
         """Logarithm of the spread of each target."""
@@ -192,12 +195,13 @@ class Categorical(Likelihood):
     Means and variances are those of the classes' indicators, ``(rows, classes)``.
 
     Raises:
-        SettingError: fewer than two classes.
+        SettingError: fewer than two classes, or no whole number.
     """
 
     classes: int = eqx.field(static=True)
 
     def __check_init__(self) -> None:
+        check_whole(classes=self.classes)
         if self.classes < 2:
             raise SettingError(f"a categorical likelihood needs two classes, got {self.classes}")
 
@@ -230,12 +234,18 @@ class Own(Likelihood):
         draw: ``draw(key, outputs)`` to one target a row.
         moments: ``moments(outputs)`` to mean and variance of the targets.
         per_target: outputs of the network for each target.
+
+    Raises:
+        SettingError: ``per_target`` is no whole number of 1 or more.
     """
 
     function: Callable[[Array, Array], Array] = eqx.field(static=True)
     draw: Callable[[PRNGKeyArray, Array], Array] = eqx.field(static=True)
     moments: Callable[[Array], tuple[Array, Array]] = eqx.field(static=True)
     per_target: int = eqx.field(static=True, default=1)
+
+    def __check_init__(self) -> None:
+        check_whole(per_target=self.per_target, least=1)
 
     def outputs(self, targets: int) -> int:
         """As was said."""

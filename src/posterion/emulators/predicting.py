@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from posterion.core.cores import chunks
 from posterion.core.errors import SettingError
 from posterion.core.memory import must_fit
+from posterion.core.settings import check_number, check_whole
 from posterion.emulators.density import Joint
 from posterion.emulators.tables import Columns
 
@@ -247,8 +248,11 @@ class Prediction:
                 over the points that rows were held out of. There is one for 1, 2 and 3.
 
         Raises:
-            SettingError: no correction for that number.
+            SettingError: no number of 0 or more, or no correction for it.
         """
+        check_number(sigmas=sigmas)
+        if sigmas < 0:
+            raise SettingError(f"sigmas, the half width, must not be negative; got {sigmas}")
         factor: Any = float(sigmas)
         if corrected:
             if float(sigmas) not in self.factors:
@@ -269,13 +273,15 @@ class Prediction:
         Of each draw one network is asked at all points.
 
         Raises:
-            SettingError: ``n`` is below 1, or memory does not hold them; it says how many it does.
+            SettingError: ``n`` is no whole number of 1 or more, or memory does not hold them; it
+                says how many it does.
         """
+        _check_draws(n, seed)
         rows = len(self.extrapolated)
         must_fit(
             8 * rows * self._width, n, f"draws of {rows:,} points", "go through the points in parts"
         )
-        out = np.empty((self._checked(n), rows, self._width))
+        out = np.empty((n, rows, self._width))
         for start, stop, drawn in self._parts(n, seed):
             out[:, start:stop] = drawn
         return _narrow(out)
@@ -286,8 +292,10 @@ class Prediction:
         The draws are made and forgotten chunk by chunk of the points.
 
         Raises:
-            SettingError: as `draws`, for one chunk.
+            SettingError: as `draws`, for one chunk; or ``q`` is not within [0, 1].
         """
+        q = _shares(q)
+        _check_draws(n, seed)
         rows = min(ROWS, len(self.extrapolated))
         must_fit(40 * rows * self._width, n, f"draws of {rows:,} points", "take fewer points")
         parts = [np.quantile(drawn, q, axis=0) for _, _, drawn in self._parts(n, seed)]
@@ -298,15 +306,9 @@ class Prediction:
         return len(self.columns.names)
 
     def _parts(self, n: int, seed: int) -> Iterator[tuple[int, int, np.ndarray]]:
-        self._checked(n)
         for _, start, stop in chunks(len(self.extrapolated), ROWS):
             drawn = self._draw(n, seed, start, stop).astype(np.float64)
             yield start, stop, self.columns.unscaled(drawn)
-
-    def _checked(self, n: int) -> int:
-        if n < 1:
-            raise SettingError(f"the number of draws must be positive, got {n}")
-        return n
 
     def __repr__(self) -> str:
         rows, names = len(self.extrapolated), ", ".join(self.columns.names)
@@ -314,6 +316,22 @@ class Prediction:
             f"prediction of {names} at {rows} points, {int(self.extrapolated.sum())} of them "
             f"outside of what was trained on"
         )
+
+
+def _check_draws(n: Any, seed: Any) -> None:
+    check_whole(n=n, least=1)
+    check_whole(seed=seed, least=0)
+
+
+def _shares(q: Any) -> Floats:
+    """Of the distribution, each within [0, 1]."""
+    try:
+        shares = np.asarray(q, np.float64)
+    except (TypeError, ValueError):
+        shares = np.asarray(np.nan)
+    if q is None or not ((shares >= 0) & (shares <= 1)).all():
+        raise SettingError(f"q, the quantiles, must be numbers from 0 to 1; got {q!r}")
+    return shares
 
 
 def _narrow(values: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from posterion.core.errors import SettingError
 from posterion.core.registry import register
+from posterion.core.settings import check_positive
 from posterion.targets.kept import KeptPrior, keep
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -88,17 +89,6 @@ def _unit(leaf: Array, by_inputs: bool) -> float:
 def _check_family(family: str, known: Sequence[str]) -> None:
     if family not in known:
         raise SettingError(f"unknown family {family!r} of priors; choose one of {', '.join(known)}")
-
-
-def check_positive(**values: float | int) -> None:
-    """Makes sure that settings are positive.
-
-    Raises:
-        SettingError: one is not; the message names it.
-    """
-    for name, value in values.items():
-        if not (value > 0 and math.isfinite(value)):
-            raise SettingError(f"{name} must be positive and finite, got {value}")
 
 
 @register("prior_independent")
@@ -343,7 +333,7 @@ def make_prior(prior: Any) -> WeightPrior:
     """The prior that is named, given, or made of NumPyro distributions.
 
     Raises:
-        SettingError: none of the three.
+        SettingError: none of the three, or a distribution that is discrete.
     """
     if isinstance(prior, WeightPrior):
         return prior
@@ -353,13 +343,26 @@ def make_prior(prior: Any) -> WeightPrior:
         return PRIORS[prior]
     several = tuple(prior) if isinstance(prior, Sequence) else (prior,)
     if not several or not all(
-        hasattr(p, "log_prob") and hasattr(p, "batch_shape") for p in several
+        hasattr(p, "log_prob") and hasattr(p, "batch_shape") and not isinstance(p, type)
+        for p in several
     ):
         raise SettingError(
             f"a prior is a name ({', '.join(PRIORS)}), a WeightPrior, a NumPyro distribution or a "
             f"list of them; got {type(prior).__name__}"
         )
+    if counts := [type(p).__name__ for p in several if _is_discrete(p)]:
+        raise SettingError(
+            f"weights are real numbers, and {counts[0]} is a distribution of whole numbers: take "
+            "one such as numpyro.distributions.Normal(0, 1)"
+        )
     return OfGroups(several)
+
+
+def _is_discrete(distribution: Any) -> bool:
+    try:
+        return bool(getattr(distribution.support, "is_discrete", False))
+    except (AttributeError, NotImplementedError):  # it does not say
+        return False
 
 
 def _drawn(

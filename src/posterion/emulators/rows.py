@@ -96,6 +96,8 @@ def _tables(x: Any, y: Any) -> tuple[dict[str, Floats], dict[str, Floats], dict[
     table_x, units = numbers_of(x, "x")
     wanted = [y] if isinstance(y, str) and y in table_x else y
     if isinstance(wanted, list | tuple) and wanted and all(isinstance(n, str) for n in wanted):
+        if twice := sorted({n for n in wanted if list(wanted).count(n) > 1}):
+            raise SampleError(f"y names {', '.join(twice)} more than once: name each target once")
         if missing := [n for n in wanted if n not in table_x]:
             raise SampleError(
                 f"no column {', '.join(missing)} to be a target; there is {', '.join(table_x)}"

@@ -19,15 +19,17 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, PyTree
 
 from posterion.core.errors import SettingError
+from posterion.core.settings import is_whole
 
 _AXIS = "rows"
 
 
-def mesh_of(devices: str | int | Sequence[Any] | None) -> Mesh | None:
+def mesh_of(devices: Any) -> Mesh | None:
     """The devices that rows are divided over.
 
     Args:
-        devices: ``"all"`` of all processes, how many of them, or themselves; None for no division.
+        devices: ``"all"`` of all processes, how many of them, one of JAX's or a sequence of
+            these; None for no division.
 
     Raises:
         SettingError: there are no such devices, or not alike, or a process has none of them.
@@ -35,17 +37,20 @@ def mesh_of(devices: str | int | Sequence[Any] | None) -> Mesh | None:
     if devices is None:
         return None
     there = jax.devices()
-    if isinstance(devices, str | int):
-        count = len(there) if devices == "all" else devices
-        if isinstance(count, bool | str) or not 1 <= count <= len(there):
+    chosen: list[Any]
+    several = isinstance(devices, Sequence | np.ndarray) and not isinstance(devices, str | bytes)
+    if not several and not isinstance(devices, jax.Device):
+        count: Any = len(there) if isinstance(devices, str) and devices == "all" else devices
+        if not is_whole(count) or not 1 <= count <= len(there):
             raise SettingError(
                 f"devices is 'all', a number from 1 to {len(there)}, which JAX has here, or a "
                 f"sequence of JAX's devices; got {devices!r}"
             )
         chosen = there[:count]
     else:
-        chosen = list(devices)
-        if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(there):
+        chosen = list(devices) if several else [devices]
+        known = chosen and all(isinstance(device, jax.Device) for device in chosen)
+        if not known or len(set(chosen)) < len(chosen) or not set(chosen) <= set(there):
             raise SettingError(f"devices holds some of jax.devices(), each once; got {chosen}")
     if len({device.device_kind for device in chosen}) > 1:
         raise SettingError(f"devices must be alike, or they would not stay in step; got {chosen}")

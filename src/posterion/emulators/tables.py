@@ -202,7 +202,12 @@ def warn_of_twins(x: Floats, y: Floats) -> int:
 
 
 def _array(values: Any, name: str) -> np.ndarray:
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # NumPy's of ragged lists
+        raise SampleError(
+            f"{name!r} is no table of numbers: give rows of one length ({error})"
+        ) from error
     if array.dtype.kind not in "biuf":
         raise SampleError(
             f"{name!r} is no column of numbers (dtype {array.dtype}): give categories as numbers, "

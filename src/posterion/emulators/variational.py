@@ -12,6 +12,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from posterion.core.settings import check_positive, check_whole
 from posterion.emulators.approximation import (
     Approximation,
     Table,
@@ -19,7 +20,6 @@ from posterion.emulators.approximation import (
     through_dense,
 )
 from posterion.emulators.density import Data, Joint
-from posterion.emulators.priors import check_positive
 from posterion.emulators.warming import Vector, minibatch_loss
 from posterion.optimisation.epochs import train_epochs
 
@@ -145,7 +145,8 @@ class _Normals(Learned):
     start: float | int = 0.01
 
     def __post_init__(self) -> None:
-        check_positive(epochs=self.epochs, rate=self.rate, start=self.start)
+        check_whole(epochs=self.epochs, least=1)
+        check_positive(rate=self.rate, start=self.start)
 
     def begin(self, joint: Joint, theta: np.ndarray) -> _Field:
         return _Field(jnp.asarray(theta), jnp.full(joint.dim, np.log(self.start)))

@@ -11,6 +11,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from posterion.core.errors import SettingError
 from posterion.core.registry import register
+from posterion.core.settings import check_whole, widths_of
 from posterion.networks.convolutions import Convolutional
 from posterion.networks.perceptron import MLP
 
@@ -85,7 +86,7 @@ def mlp(
     >>> network(jax.numpy.zeros(3)).shape
     (1,)
     """
-    made = _Perceptron(tuple(hidden), activation, residual)
+    made = _Perceptron(widths_of("hidden", hidden, least=0), activation, residual)
     made.build(1, 1, key=jax.random.key(0))
     return made
 
@@ -103,8 +104,11 @@ def convolutional(
 
     Arguments and errors as `Convolutional`.
     """
-    made = _Convolutions(tuple(shape), tuple(channels), kernel, tuple(hidden), activation, residual)
-    made.build(math.prod(shape), 1, key=jax.random.key(0))
+    check_whole(kernel=kernel)
+    named = {"shape": shape, "channels": channels, "hidden": hidden}
+    sizes = {name: widths_of(name, values, least=0) for name, values in named.items()}
+    made = _Convolutions(**sizes, kernel=kernel, activation=activation, residual=residual)
+    made.build(math.prod(made.shape), 1, key=jax.random.key(0))
     return made
 
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
+from posterion.core.settings import check_share
 from posterion.emulators.density import Posterior
 
 MOST_STEPS = 1023
@@ -138,9 +139,15 @@ class Accepting(Kernel):
     """What has an acceptance rate, by which the step size is tuned.
 
     The metric is the variance of each coordinate (Stan's windows).
+
+    Raises:
+        SettingError: an acceptance that is not between 0 and 1.
     """
 
     acceptance: float
+
+    def __post_init__(self) -> None:
+        check_share(acceptance=self.acceptance)
 
     def _first(self, dim: int) -> tuple[float, float]:
         """Step size and length at the start."""

@@ -14,21 +14,35 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
+from posterion.core.settings import check_whole
 from posterion.emulators.density import Posterior
 from posterion.emulators.kernels.base import Accepting, Info, Tuning, info_of, jittered
 
 _RATE = 0.03  # that the length's logarithm changes by in a transition
+_MOST_DOUBLINGS = 20  # a million steps
 _BOUNDS = math.log(0.1), math.log(100.0)
 
 
 @dataclass(frozen=True)
 class Nuts(Accepting):
-    """No-U-turn: the length of each trajectory is where it would turn back."""
+    """No-U-turn: the length of each trajectory is where it would turn back.
+
+    Args:
+        acceptance: that the step size is tuned for.
+        doublings: of a trajectory's length, at most.
+
+    Raises:
+        SettingError: an acceptance that is not between 0 and 1, or doublings not in 1 ... 20.
+    """
 
     _cited: ClassVar[tuple[str, ...]] = ("hoffman2014",)
 
     acceptance: float = 0.8
     doublings: int = 9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_whole(doublings=self.doublings, least=1, most=_MOST_DOUBLINGS)
 
     def move(
         self, density: Posterior, key: PRNGKeyArray, state: Any, tuning: Tuning
@@ -65,6 +79,9 @@ class Hmc(Accepting):
         steps: leapfrog steps of each trajectory, whose size is then jittered by 20 %; None lets the
             warmup find its length.
         learned: whether it does, or keeps a quarter turn of a standard normal.
+
+    Raises:
+        SettingError: an acceptance that is not between 0 and 1, or no whole number of steps.
     """
 
     _cited: ClassVar[tuple[str, ...]] = ("duane1987", "hoffman2021")
@@ -72,6 +89,11 @@ class Hmc(Accepting):
     acceptance: float = 0.65
     steps: int | None = None
     learned: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps is not None:
+            check_whole(steps=self.steps, least=1)
 
     def start(self, density: Posterior) -> Tuning:
         """See `Kernel`."""

@@ -17,9 +17,9 @@ from jax import lax
 from jaxtyping import Array, PRNGKeyArray
 
 from posterion.core.errors import SettingError
+from posterion.core.settings import check_positive, check_whole
 from posterion.emulators.density import Posterior
 from posterion.emulators.kernels.base import Accepting, Info, Tuning
-from posterion.emulators.priors import check_positive
 from posterion.networks import MLP
 from posterion.optimisation.loop import adam
 
@@ -167,7 +167,9 @@ class L2hmc(Accepting):
     rate: float = 3e-3
 
     def __post_init__(self) -> None:
-        check_positive(steps=self.steps, width=self.width, lessons=self.lessons, rate=self.rate)
+        super().__post_init__()
+        check_whole(steps=self.steps, width=self.width, lessons=self.lessons, least=1)
+        check_positive(rate=self.rate)
 
     def start(self, density: Posterior) -> Tuning:
         """See `Kernel`."""

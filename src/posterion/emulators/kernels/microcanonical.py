@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
+from posterion.core.settings import check_positive
 from posterion.emulators.density import Posterior
 from posterion.emulators.kernels.base import Accepting, Info, Kernel, Tuning, info_of, jittered
-from posterion.emulators.priors import check_positive
 
 _MEMORY = 150.0  # transitions that MCLMC's step size remembers
 _TRUST = 1.5

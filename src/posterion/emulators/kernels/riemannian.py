@@ -15,9 +15,9 @@ from jax import lax
 from jaxtyping import Array, PRNGKeyArray
 
 from posterion.core.errors import SettingError
+from posterion.core.settings import check_whole
 from posterion.emulators.density import Posterior
 from posterion.emulators.kernels.base import Accepting, Info, Tuning, info_of, jittered
-from posterion.emulators.priors import check_positive
 
 MOST_DIMENSIONS = 150
 """Of a density that `Rmhmc` moves in."""
@@ -83,7 +83,7 @@ class Rmhmc(Accepting):
         iterations: to find the midpoint of a step.
 
     Raises:
-        SettingError: fewer than two iterations; at use, too many dimensions.
+        SettingError: numbers out of range; at use, too many dimensions.
     """
 
     _cited: ClassVar[tuple[str, ...]] = ("girolami2011",)
@@ -92,7 +92,8 @@ class Rmhmc(Accepting):
     iterations: int = 10
 
     def __post_init__(self) -> None:
-        check_positive(iterations=self.iterations - 1)
+        super().__post_init__()
+        check_whole(iterations=self.iterations, least=2)
 
     def _first(self, dim: int) -> tuple[float, float]:
         return 0.3, math.pi / 2

@@ -14,9 +14,9 @@ from jax import lax
 from jaxtyping import Array, PRNGKeyArray
 
 from posterion.core.errors import SettingError
+from posterion.core.settings import check_positive, check_whole, is_number
 from posterion.emulators.density import Posterior
 from posterion.emulators.kernels.base import Info, Kernel, Tuning, rescaled
-from posterion.emulators.priors import check_positive
 
 _FORGET = 1 / 50  # transitions
 _FASTER = 1.2  # that the step may grow by in a transition
@@ -81,10 +81,11 @@ class Sghmc(Kernel):
     friction: float = 0.1
 
     def __post_init__(self) -> None:
-        check_positive(heat=self.heat, batch=self.batch, steps=self.steps - 1, cycle=self.cycle)
-        check_positive(friction=self.friction)
-        if not 0 <= self.exploration < 1:
-            raise SettingError(f"exploration is a share below 1, got {self.exploration}")
+        check_positive(heat=self.heat, friction=self.friction)
+        check_whole(batch=self.batch, cycle=self.cycle, least=1)
+        check_whole(steps=self.steps, least=2)
+        if not (is_number(self.exploration) and 0 <= self.exploration < 1):
+            raise SettingError(f"exploration is a share below 1, got {self.exploration!r}")
 
     def _batches(self, density: Posterior) -> int:
         rows = density.data.x.shape[0] * density.data.x.shape[1]
