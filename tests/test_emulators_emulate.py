@@ -284,7 +284,7 @@ NAN[5] = np.nan
         (X, Y, {"sampler": "gibbs"}, SettingError, "unknown sampler"),
         (X, Y, {"correction": 0.9}, SettingError, "shares"),
         (X, Y, {"chains": 0}, SettingError, "must be positive"),
-        (X, Y, {"rate": np.inf}, SettingError, "must be positive"),
+        (X, Y, {"rate": np.inf}, SettingError, "rate must be"),
         (X, Y, {"seed": 2**32}, SettingError, "seed must be within 0 and 4294967295"),
         (X, {"s": Y["sigma"] * 1e300}, {}, SampleError, "s: too large or too small"),
         (X, {"s": Y["sigma"] * 1e-300}, {}, SampleError, "s: too large or too small"),
