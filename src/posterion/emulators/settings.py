@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from posterion.core.errors import SettingError
-from posterion.core.settings import check_number, check_whole, is_whole, path_of
+from posterion.core.settings import check_number, check_positive, check_whole, is_whole, path_of
 from posterion.emulators.distilled import Distilled
 from posterion.emulators.emulator import Emulator
 from posterion.networks import Architecture
@@ -30,8 +30,8 @@ def named_settings(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def checked(*args: P.args, **settings: P.kwargs) -> R:
-        given: Any = plain(settings)
-        return function(*args, **given)
+        call: Any = function
+        return call(*args, **plain(settings))
 
     return checked
 
@@ -49,7 +49,8 @@ def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
             made[name] = int(made[name])
     for name in _NUMBERS:
         if name in made and not (name == "seconds" and made[name] is None):
-            check_number(**{name: made[name]})
+            check = check_positive if name == "rate" else check_number
+            check(**{name: made[name]})
             made[name] = int(made[name]) if is_whole(made[name]) else float(made[name])
     for name, check in _OTHERS.items():
         if made.get(name) is not None:
