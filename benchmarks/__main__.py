@@ -1,7 +1,8 @@
-"""``python -m benchmarks [NAMES] [--data DIR] [--quick] [--results FILE]``.
+"""``python -m benchmarks [NAMES] [--data DIR] [--quick] [--resume] [--results FILE]``.
 
 Each benchmark runs in a process of its own and prints its section of ``RESULTS.md``, which is
-replaced in place: one benchmark can be run again without the others.
+replaced in place: one benchmark can be run again without the others. The longest ones keep the
+parts that they have finished, which ``--resume`` takes as they are.
 """
 
 import argparse
@@ -46,6 +47,7 @@ TITLES = {
     "susy": "Supersymmetry",
     "gpu": "On a graphics processor",
 }
+RESUMABLE = ("mixing", "susy")
 _HEAD = """# Results
 
 Written by `python -m benchmarks`; each section by its own module, on the machine and with the
@@ -65,9 +67,10 @@ def replaced(text: str, name: str, section: str) -> str:
     return f"{text.rstrip()}\n\n{block}"
 
 
-def run(name: str, *, quick: bool, environment: dict[str, str]) -> str:
+def run(name: str, *, quick: bool, resume: bool, environment: dict[str, str]) -> str:
     """The section that one benchmark prints."""
-    command = [sys.executable, "-m", f"benchmarks.{name}", *(["--quick"] if quick else [])]
+    command = [sys.executable, "-m", f"benchmarks.{name}"]
+    command += ["--quick"] * quick + ["--resume"] * (resume and name in RESUMABLE)
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise SystemExit(f"the benchmark {name} failed with code {done.returncode}")
@@ -80,6 +83,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}")
     parser.add_argument("--data", type=Path, help="folder of inputs from outside")
     parser.add_argument("--quick", action="store_true", help="small settings: do they run at all?")
+    parser.add_argument("--resume", action="store_true", help="with the parts that are finished")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "RESULTS.md")
     asked = parser.parse_args()
     if unknown := set(asked.names) - set(NAMES):
@@ -89,7 +93,7 @@ def main() -> None:
         environment["POSTERION_DATA"] = str(asked.data.resolve())
     for name in asked.names or NAMES:
         began = time.perf_counter()
-        section = run(name, quick=asked.quick, environment=environment)
+        section = run(name, quick=asked.quick, resume=asked.resume, environment=environment)
         if not section.strip():  # what it needs is not here
             continue
         minutes = (time.perf_counter() - began) / 60

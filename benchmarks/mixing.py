@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.tables import SEEDS, machine, markdown, tell
+from benchmarks.tables import SEEDS, Kept, machine, markdown, tell
 
 NOISE = 0.1  # standard deviations of the logarithm of the cross section
 Floats = NDArray[np.float64]
@@ -39,7 +39,7 @@ def alone(means: Floats) -> float:
     return float(np.mean([np.median(ess_bulk(means[c : c + 1])) for c in range(len(means))]))
 
 
-def effective(seed: int, quick: bool) -> str:
+def effective(seed: int, quick: bool, kept: Kept) -> str:
     """The table of effective predictions."""
     from posterion.diagnostics.autocorrelation import split_rhat
     from posterion.emulators import Gaussian, Hmc, Mclmc, Nuts, emulate
@@ -71,9 +71,10 @@ def effective(seed: int, quick: bool) -> str:
     kernels: dict[str, tuple[Any, int]] = {"mclmc (default)": (Mclmc(), 1)}
     kernels |= {f"hmc, {n} steps": (Plain(steps=n, learned=False), n) for n in lengths}
     kernels["hmc, 400 steps, learned metric"] = Hmc(steps=lengths[-1] // 2, learned=False), 400
-    kernels["nuts"] = Nuts(), 200
-    lines, found = [], {}
-    for name, (kernel, each) in kernels.items():
+    kernels["nuts"] = Nuts(), 800
+
+    def line(name: str) -> list[Any]:
+        kernel, each = kernels[name]
         began = time.perf_counter()
         draws = min(400, budget // each)
         walked = walk_networks(
@@ -84,27 +85,28 @@ def effective(seed: int, quick: bool) -> str:
         means = of(trained.joint, walked.theta, probes)
         gradients, before = (n / 2 for n in (walked.gradients, walked.warmup_gradients))
         ess, rhat = alone(means), split_rhat(means)
-        found[name] = ess / gradients, ess / (gradients + before)
-        tell(f"{name}: {1000 * ess / gradients:.3f} in {time.perf_counter() - began:.0f} s")
-        figures = (1000 * found[name][0], 1000 * found[name][1])
-        lines.append(
-            [name, f"{gradients:.0f}", f"{before:.0f}", f"{ess:.0f}"]
-            + [f"{figure:.3f}" for figure in (*figures, np.median(rhat), np.quantile(rhat, 0.95))]
-        )
+        rates = 1000 * ess / gradients, 1000 * ess / (gradients + before)
+        tell(f"{name}: {rates[0]:.3f} in {time.perf_counter() - began:.0f} s")
+        return [gradients, before, ess, *rates, float(np.median(rhat)),
+                float(np.quantile(rhat, 0.95))]  # fmt: skip
+
+    found = {name: kept(name, lambda name=name: line(name)) for name in kernels}
+    forms = ".0f", ".0f", ".0f", ".3f", ".3f", ".3f", ".3f"
+    lines = [[name, *map(format, row, forms)] for name, row in found.items()]
     default = found["mclmc (default)"]
-    best = [max(v[i] for name, v in found.items() if name.endswith("steps")) for i in range(2)]
+    best = [max(v[i] for name, v in found.items() if name.endswith("steps")) for i in (3, 4)]
     heads = ["sampler", "gradients a chain", "in warmup", "effective predictions",
              "for 1000 gradients", "with the warmup's", "R-hat, median", "95 %"]  # fmt: skip
     return (
         f"### Effective predictions\n\n{len(rows.training[0])} rows, network (19, 50 x 5, 1), "
         f"tanh, noise {NOISE} of the spread, two chains. The default gives "
-        f"{default[0] / best[0]:.1f} times what the best fixed length without a metric gives, "
-        f"{default[1] / best[1]:.1f} times with the gradients of the warmup.\n\n"
+        f"{default[3] / best[0]:.1f} times what the best fixed length without a metric gives, "
+        f"{default[4] / best[1]:.1f} times with the gradients of the warmup.\n\n"
         + markdown(heads, lines)
     )
 
 
-def agreement(seed: int, quick: bool) -> str:
+def agreement(seed: int, quick: bool, kept: Kept) -> str:
     """The table of R-hat over 1000 predictions."""
     from posterion.diagnostics.autocorrelation import ess_bulk, split_rhat
     from posterion.emulators import Nuts, emulate
@@ -119,16 +121,17 @@ def agreement(seed: int, quick: bool) -> str:
 
     (x, y), (new, _) = friedman(1000), friedman(1000)
     draws, warmup, thin = (8, 20, 1) if quick else (500, 4000, 200)
-    lines = []
-    for layers in ((), (16,), (16, 16)):
+
+    def of_layers(layers: tuple[int, ...]) -> list[list[str]]:
+        lines = []
         chains = {"mclmc (default)": ("mclmc", draws, warmup, thin)}
         if layers == (16, 16):
             chains["nuts"] = Nuts(), max(8, draws // 2), max(10, warmup // 10), 4
         spread = None
-        for name, (kernel, kept, before, each) in chains.items():
+        for name, (kernel, some, before, each) in chains.items():
             began = time.perf_counter()
             found = emulate(
-                x, y, network=mlp(layers, "tanh"), sampler=kernel, chains=4, draws=kept,
+                x, y, network=mlp(layers, "tanh"), sampler=kernel, chains=4, draws=some,
                 warmup=before, thin=each, epochs=200, batch=64, correction=0.0, test=0.1, seed=seed,
                 quiet=True,
             )  # fmt: skip
@@ -141,6 +144,11 @@ def agreement(seed: int, quick: bool) -> str:
             figures = (f"{np.median(rhat):.4f}", f"{np.quantile(rhat, 0.95):.4f}")
             ess = f"{np.median(ess_bulk(means)):.0f}"
             lines.append([str((5, *layers, 1)), name, *figures, ess, ratio, f"{seconds:.0f}"])
+        return lines
+
+    lines = []
+    for layers in ((), (16,), (16, 16)):
+        lines += kept(f"agreement {layers}", lambda layers=layers: of_layers(layers))
     heads = ["network", "sampler", "R-hat, median", "95 %", "effective predictions",
              "sd of the default over this", "seconds"]  # fmt: skip
     return (
@@ -149,12 +157,13 @@ def agreement(seed: int, quick: bool) -> str:
     )
 
 
-def main(quick: bool) -> None:
+def main(quick: bool, resume: bool) -> None:
     """Print the section."""
     seed = SEEDS[0]
-    parts = [effective(seed, quick), agreement(seed, quick)]
+    kept = Kept("mixing", quick, resume)
+    parts = [effective(seed, quick, kept), agreement(seed, quick, kept)]
     print(f"{machine()}, seed {seed}.\n\n" + "\n".join(parts))
 
 
 if __name__ == "__main__":
-    main("--quick" in sys.argv[1:])
+    main("--quick" in sys.argv[1:], "--resume" in sys.argv[1:])

@@ -5,15 +5,12 @@ of the cross sections goes on with all other approximations beside.
 """
 
 import sys
-import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.tables import SEEDS, machine, markdown, posterion, tell
+from benchmarks.tables import SEEDS, Kept, machine, markdown, posterion, tell
 
 SMALL = {
     "rows": 300, "held-out": 150, "epochs": 2, "chains": 2, "draws": 4, "warmup": 4, "thin": 1,
@@ -45,19 +42,19 @@ BESIDE = {"cross-section": ("mean-field", "flipout", "concrete-dropout")}
 """Beside the defaults."""
 
 
-def studied(task: str, seed: int, quick: bool) -> str:
+def studied(task: str, seed: int, quick: bool, kept: Kept) -> str:
     """The table of one task."""
     from posterion.studies import read_metrics
 
-    with tempfile.TemporaryDirectory() as folder:
-        options = ["--task", task, "--seed", str(seed), "--out", folder]
-        options += [f"--{name}={value}" for name, value in SMALL.items()] if quick else []
-        took = posterion("run", "susy", *options)
-        if task in BESIDE:
-            beside = "ensemble", "laplace", "swag", *BESIDE[task]
-            more = posterion("run", "susy", *options, "--resume", "--beside", *beside)
-            tell(f"{task}, more beside: {more / 60:.1f} min")
-        metrics = read_metrics(Path(folder) / "metrics.json")
+    folder = kept.folder / task
+    options = ["--task", task, "--seed", str(seed), "--out", str(folder), "--resume"]
+    options += [f"--{name}={value}" for name, value in SMALL.items()] if quick else []
+    took = kept(f"{task}-seconds", lambda: posterion("run", "susy", *options))
+    if task in BESIDE:
+        beside = "ensemble", "laplace", "swag", *BESIDE[task]
+        more = posterion("run", "susy", *options, "--beside", *beside)
+        tell(f"{task}, more beside: {more / 60:.1f} min")
+    metrics = read_metrics(folder / "metrics.json")
     tell(f"{task}: {took / 60:.1f} min")
     rows: dict[str, dict[str, Any]] = {}
     published: dict[str, Any] = {}
@@ -126,19 +123,22 @@ def chosen(seed: int, quick: bool) -> str:
     )
 
 
-def main(quick: bool) -> None:
+def main(quick: bool, resume: bool) -> None:
     """Print the section."""
     seed = SEEDS[0]
-    began = time.perf_counter()
+    kept = Kept("susy", quick, resume)
     tasks = ("cross-section", "higgs-mass", "viability")
+
+    def made(name: str) -> str:
+        if name in tasks:
+            return kept(name, lambda: studied(name, seed, quick, kept))
+        return kept(name, lambda: chosen(seed, quick))
+
     with ThreadPoolExecutor(2) as pool:  # of processes
-        jobs = [pool.submit(studied, task, seed, quick) for task in tasks]
-        jobs.append(pool.submit(chosen, seed, quick))
-        parts = [job.result() for job in jobs]
-    minutes = (time.perf_counter() - began) / 60
-    print(f"{machine()}, two tasks at a time, seed {seed}, {minutes:.0f} min.\n")
+        parts = list(pool.map(made, (*tasks, "chosen")))
+    print(f"{machine()}, two tasks at a time, seed {seed}.\n")
     print("\n".join(parts))
 
 
 if __name__ == "__main__":
-    main("--quick" in sys.argv[1:])
+    main("--quick" in sys.argv[1:], "--resume" in sys.argv[1:])

@@ -1,15 +1,21 @@
 """Markdown tables, and numbers over seeds."""
 
+import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+from posterion.core.files import write_text
+
+T = TypeVar("T")
 
 SEEDS = (57721, 69314, 12020)
 """Never used while developing; a seed that led to a change is replaced."""
@@ -66,3 +72,28 @@ def posterion(*arguments: str) -> float:
 def tell(text: str) -> None:
     """Progress, beside the section that goes to standard output."""
     print(text, file=sys.stderr, flush=True)
+
+
+class Kept:
+    """What a long benchmark has finished, in a folder: with ``--resume`` it is not done again.
+
+    Args:
+        name: of the benchmark; a quick one has a folder of its own.
+        quick: whether it is one.
+        resume: whether what is there counts; otherwise it is removed.
+    """
+
+    def __init__(self, name: str, quick: bool, resume: bool) -> None:
+        self.folder = ROOT / "out" / "benchmarks" / (f"{name}-quick" if quick else name)
+        if not resume:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def __call__(self, part: str, make: Callable[[], T]) -> T:
+        """The part as it was kept, or made now (text, numbers, lists) and kept."""
+        path = self.folder / f"{part}.json"
+        if path.exists():
+            return json.loads(path.read_text())
+        made = make()
+        write_text(path, json.dumps(made))
+        return made
