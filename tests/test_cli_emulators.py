@@ -64,7 +64,7 @@ def test_one_network_in_place_of_many(folder, capsys):
     code, _, said = called(capsys, "predict", one, folder / "points.csv", *given)
     assert code == 2 and "holds one network" in said
     code, _, said = called(capsys, "distil", one, "-o", out)
-    assert code == 2 and "no distil" in said
+    assert code == 2 and "has no networks to distil" in said
 
 
 def test_what_cannot_be_done_is_said(folder, capsys):
@@ -86,4 +86,14 @@ def test_what_cannot_be_done_is_said(folder, capsys):
     code, _, said = called(capsys, "predict", whole, table.with_name("no.csv"), "-o", "a.csv")
     assert code != 0 and "no.csv" in said
     code, _, said = called(capsys, "sample", whole, "-o", folder / "a.csv")
-    assert code == 2 and "kind 'emulator'" in said and "posterion predict" in said
+    assert code == 2 and "kind 'emulator', which is no distribution and has no draws" in said
+    assert "`posterion predict` gives means and error bars at points" in said
+
+
+def test_what_has_no_chains_keeps_none(folder, capsys):
+    table, file = folder / "scan.parquet", folder / "quick.posterion"
+    given = ["emulate", table, "--target", "sigma", "--sampler", "ensemble", "-o", file, *QUICK]
+    code, said, _ = called(capsys, *given)
+    assert code == 0 and f"wrote {file}" in said
+    code, _, said = called(capsys, *given, "--resume")
+    assert code == 2 and "'ensemble' has none" in said

@@ -13,6 +13,7 @@ from posterion.core.errors import OutputError
 from posterion.core.files import (
     atomic_path,
     writable_directory,
+    writable_file,
     write_bytes,
     write_json,
     write_text,
@@ -72,8 +73,9 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, function):
 def test_where_nothing_can_be_written(tmp_path):
     with pytest.raises(OutputError, match="there is no folder"):
         write_bytes(tmp_path / "no" / "a", b"")
-    with pytest.raises(OutputError, match="it is a folder"):
-        write_bytes(tmp_path, b"")
+    for call in (lambda: write_bytes(tmp_path, b""), lambda: writable_file(tmp_path)):
+        with pytest.raises(OutputError, match="it is a folder"):
+            call()
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "in it", tmp_path / ("n" * 300)):
         with pytest.raises(OutputError, match="cannot write to the folder"):

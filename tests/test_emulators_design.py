@@ -105,6 +105,30 @@ def test_candidates_of_any_number_are_gone_through_in_chunks(monkeypatch):
     assert peak < 5 * points.nbytes  # what networks say of all points is 5.3 times that by itself
 
 
+def test_no_choice_compiles_anew(monkeypatch):
+    toy = made(mlp((2,)), Gaussian(0.2), "ab", count=10)
+    points = toy.inputs.uniform(np.random.default_rng(0), 300)
+    sizes = set()
+
+    def asked(joint, thetas, x):
+        sizes.add(len(x))
+        return means_of_networks(joint, thetas, x)
+
+    monkeypatch.setattr(design, "means_of_networks", asked)
+    for count in (1, 5, 300):
+        assert len(set(toy.next_points(points, count))) == count
+    assert sizes == {300}
+
+
+def test_choices_outside_of_what_was_trained_on_are_said(caplog):
+    toy = made(mlp((2,)), Gaussian(0.2), "ab", count=10)
+    points = toy.inputs.uniform(np.random.default_rng(0), 30)
+    toy.next_points(points, 30)
+    assert not caplog.text
+    toy.next_points(np.concatenate([points, [[9.0, 9.0]]]), 31)
+    assert "1 of the 31 points chosen lie outside of what was trained on" in caplog.text
+
+
 def test_what_cannot_be_chosen_is_refused(line):
     points = np.zeros((3, 2))
     for n in (0, 4):

@@ -24,6 +24,7 @@ from posterion.emulators.approximations import APPROXIMATIONS
 from posterion.emulators.emulator import table_of
 from posterion.emulators.kernels import KERNELS
 from posterion.emulators.predicting import means_of_networks
+from posterion.emulators.rows import rows_of
 from posterion.networks import mlp
 
 SMALL = {
@@ -232,8 +233,22 @@ def test_chains_begin_at_the_networks_of_another():
     np.testing.assert_array_equal(found.theta[2], trained.theta[0])
     np.testing.assert_array_equal(found.history["loss"], trained.history["loss"])
     other = {**SMALL, "network": mlp((3,), "tanh")}
-    with pytest.raises(SettingError, match="the networks to start at have"):
+    with pytest.raises(SettingError, match="the networks to start at have 26 numbers"):
         emulate(X, Y, log=["sigma"], start=trained, **other)
+    with pytest.raises(SettingError, match="have the inputs m, tan, here they are tan, m"):
+        emulate({name: X[name] for name in ("tan", "m")}, Y, start=trained, **settings)
+    with pytest.raises(SettingError, match="have the targets sigma, here they are mass"):
+        emulate(X, {"mass": Y["sigma"]}, start=trained, **settings)
+
+
+def test_classes_without_rows_are_said(caplog):
+    shares = {"log": [], "units": None, "correction": 0.1, "test": 0.1}
+    label = np.where(X["tan"] > 30, 3.0, 1.0)
+    rows_of(X, {"kind": label}, likelihood="categorical", **shares)
+    assert "of the classes 0 ... 3, kind holds none of 0, 2" in caplog.text
+    caplog.clear()
+    rows_of(X, {"kind": label // 2}, likelihood="categorical", **shares)
+    assert not caplog.text
 
 
 def test_few_held_out_rows_are_said_and_wide_intervals_have_no_correction():
@@ -281,7 +296,7 @@ NAN[5] = np.nan
         (X, Y, {"units": {"mass": "GeV"}}, SettingError, "units: no column mass"),
         (X, Y, {"likelihood": "bernoulli"}, SampleError, "labels are 0 or 1"),
         (X, Y, {"likelihood": "categorical"}, SampleError, "classes are numbers"),
-        (X, Y, {"sampler": "gibbs"}, SettingError, "unknown sampler"),
+        (X, Y, {"sampler": "gibbs"}, SettingError, "unknown sampler.*nuts, .*ensemble, .*swag"),
         (X, Y, {"correction": 0.9}, SettingError, "shares"),
         (X, Y, {"chains": 0}, SettingError, "must be positive"),
         (X, Y, {"rate": np.inf}, SettingError, "rate must be"),
@@ -312,6 +327,8 @@ def test_bad_input_is_refused(x, y, settings, error, message):
         ({"draws": 0}, "draws >= 1"),
         ({"thin": 0}, "thin >= 1"),
         ({"resume": True}, "resume needs the file"),
+        ({"sampler": "ensemble", "path": "a.chains"}, "path and resume are of chains, and 'ens"),
+        ({"sampler": "swag", "resume": True}, "path and resume are of chains, and 'swag' has none"),
     ],
 )
 def test_what_cannot_be_sampled_is_refused_before_anything_is_trained(
@@ -349,6 +366,8 @@ def test_bad_points_are_refused(emulator):
         emulator.predict({"m": X["m"]})
     with pytest.raises(SampleError, match="first in row 1: tan"):
         emulator.predict({"m": np.ones(2), "tan": np.array([1.0, np.nan])})
+    with pytest.raises(SampleError, match=r"1 column, the emulator 2: m, tan; x\[None\] is one"):
+        emulator.predict(np.zeros(2))
     with pytest.raises(SettingError, match="networks"):
         emulator.predict(X, networks=0)
     with pytest.raises(SettingError, match="n must be a whole number, at least 1"):

@@ -158,6 +158,8 @@ def test_the_start_of_hyperparameters_has_a_finite_gradient(name):
         (lambda: make_prior(dist.Normal), "got DistributionMeta"),
         (lambda: make_prior(dist.Poisson(1.0)), "Poisson is a distribution of whole numbers"),
         (lambda: make_prior([dist.Normal(), dist.Bernoulli(0.5)]), "whole numbers"),
+        (lambda: make_prior(dist.HalfNormal(1.0)), "HalfNormal is a distribution of some alone"),
+        (lambda: make_prior(dist.Uniform(-1.0, 1.0).expand([3])), "some alone .Interval"),
         (lambda: OfGroups((dist.Normal(),) * 3).log_prob(weights(), ()), "2 groups"),
         (lambda: make_prior(dist.Normal(jnp.zeros(5))).log_prob(weights(), ()), "broadcast"),
     ],

@@ -8,6 +8,7 @@ import pytest
 
 from posterion.cli import main
 from posterion.core.status import Status
+from posterion.diagnostics.bands import uniform_band
 from posterion.diagnostics.health import Check, Health
 from posterion.emulators import Bernoulli, Categorical, Gaussian
 from posterion.networks import mlp
@@ -55,6 +56,13 @@ def test_the_table_s_coverage_is_that_of_the_test_rows(emulator):
         assert corrected.value == pytest.approx(100 * inside, abs=0.01)
 
 
+def test_what_is_missing_and_where_the_band_ends_is_said(emulator):
+    few = replace(emulator.held, test=np.arange(1000) >= 300)
+    table, picture = sections(emulator_page(replace(emulator, held=few)))["Coverage"]
+    assert "There is no correction at 3 sd: it takes 370 rows held out for it." in table.caption
+    assert uniform_band(700).at[-1] == 0.99 and "up to 99 % (2.58 sd)" in picture.caption
+
+
 def test_the_page_of_chains_has_all_its_pictures(emulator):
     page = emulator_page(emulator)
     found = sections(page)
@@ -90,6 +98,9 @@ def test_a_distilled_one_has_the_same_page(emulator):
     quick = {"network": mlp((6,)), "rows": 400, "epochs": 4, "quiet": True}
     found = sections(emulator_page(emulator.distil(**quick)))
     assert {"Coverage", "Pulls", "Training"} <= set(found) and "Chains" not in found
+    assert "training rows of the emulator that was distilled;" in found["Columns"][0].caption
+    origin = dict(found["Provenance"][0].rows)
+    assert origin["emulator.networks"] == 12 and not {"networks", "distilled"} & set(origin)
 
 
 def test_the_excess_is_zero_where_pulls_are_normal():

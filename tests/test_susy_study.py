@@ -12,13 +12,16 @@ from posterion.core.errors import (
     SettingError,
     TableError,
 )
+from posterion.emulators import Gaussian
 from posterion.io import write_draws
+from posterion.networks import mlp
 from posterion.studies import find_study, read_metrics
 from posterion.studies.settings import make_settings
-from posterion.studies.susy import generator, parameters, scanning, slha
+from posterion.studies.susy import generator, parameters, pictures, scanning, slha
 from posterion.studies.susy.measuring import _found
 from posterion.studies.susy.options import Settings
 from posterion.studies.susy.tasks import TASKS
+from small_emulators import made
 
 SMALL = {
     "rows": "300", "held_out": "150", "epochs": "2", "chains": "2", "draws": "4",
@@ -188,7 +191,10 @@ def test_a_small_run_writes_everything_and_resumes(tmp_path):
     settings = _settings(task="higgs-mass", beside="ensemble")
     found = find_study("susy").run(settings, seed=1, out=tmp_path, resume=False)
     metrics = read_metrics(tmp_path / "metrics.json")
-    assert "Higgs mass" in found.text and "stand-in" in (tmp_path / "report.html").read_text()
+    written = (tmp_path / "report.html").read_text()
+    assert "Higgs mass" in found.text and "stand-in" in written
+    assert 'Higgs mass <span class="badge warn">' in written
+    assert "There is no correction at 3 sd: it takes 370 rows held out for it." in written
     covered = metrics.figures["higgs-mass.Bayesian_networks.covered_3"]
     assert covered.truth == pytest.approx(0.9973, abs=1e-4) and covered.published == 0.874
     assert metrics.figures["higgs-mass.ensemble.percent_error"].published is None
@@ -199,6 +205,21 @@ def test_a_small_run_writes_everything_and_resumes(tmp_path):
     assert (tmp_path / "higgs-mass.posterion").read_bytes() == before
     with pytest.raises(CheckpointError, match="another run"):
         find_study("susy").run(settings, seed=2, out=tmp_path, resume=True)
+
+
+def test_contours_that_are_not_in_the_plane_are_not_in_the_legend(monkeypatch):
+    figures, drawn = [], pictures.Image.of
+
+    def kept(figure, *said):
+        figures.append(figure)
+        return drawn(figure, *said)
+
+    monkeypatch.setattr(pictures.Image, "of", kept)
+    far = made(mlp((2,)), Gaussian(), parameters.NAMES, ["m_h"])  # its masses are of order one
+    said = pictures.planes(TASKS["higgs-mass"], far)
+    assert said.caption.endswith("Without a contour in this plane: mean, mean + 3 sd, mean - 3 sd.")
+    legend = figures[0].axes[0].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["theory"]
 
 
 def test_own_tables(tmp_path):

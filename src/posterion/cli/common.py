@@ -26,6 +26,14 @@ File = Annotated[Path, typer.Argument(help="A .posterion file.", show_default=Fa
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same numbers.")]
 
 
+_LACKS = {
+    "named": "is no distribution and has no draws",
+    "contours": "is no distribution and has no contours",
+    "distil": "has no networks to distil",
+    "predict": "predicts nothing",
+}
+
+
 @contextmanager
 def messages(interrupted: str) -> Iterator[None]:
     """Turn what goes wrong on purpose into a message and an exit code."""
@@ -59,10 +67,12 @@ def opened(file: Path, *needed: str) -> Any:
     """
     found = bundles.load_object(file)
     if missing := [name for name in needed if not hasattr(found, name)]:
-        other = "posterion predict" if hasattr(found, "predict") else "posterion show"
+        other = "`posterion show` says what it holds"
+        if hasattr(found, "predict"):
+            other = "`posterion predict` gives means and error bars at points"
         raise SettingError(
-            f"{file} holds an object of the kind {found.kind!r}, which has no {missing[0]}; see "
-            f"`{other}`"
+            f"{file} is of the kind {found.kind!r}, which {_LACKS.get(missing[0], missing[0])}: "
+            f"{other}"
         )
     return found
 

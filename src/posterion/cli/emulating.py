@@ -59,6 +59,7 @@ def emulate(
         must_differ(output, table)
         writable_file(output)
         from posterion import emulators, networks
+        from posterion.emulators.approximations import APPROXIMATIONS
 
         whole, known = io.read_table(table), io.read_metadata(table)["units"]
         targets = _names(target)
@@ -82,7 +83,7 @@ def emulate(
             thin=thin,
             epochs=epochs,
             seed=seed,
-            path=beside,
+            path=None if sampler in APPROXIMATIONS else beside,
             resume=resume,
             name=output.stem,
         )

@@ -33,9 +33,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         SettingError: ``path`` is neither text nor a path.
         OutputError: the folder is missing or not writable, ``path`` is a folder, or writing failed.
     """
-    target = Path(os.path.realpath(path_of(path)))
-    if target.is_dir():
-        raise OutputError(f"cannot write {path}: it is a folder; name a file in it")
+    target = Path(os.path.realpath(_no_folder(path)))
     if not target.parent.is_dir():
         raise OutputError(f"cannot write {path}: there is no folder {target.parent}; create it")
     temporary = target.with_name(f".{target.name[:60]}.{secrets.token_hex(4)}.tmp")
@@ -113,11 +111,17 @@ def writable_file(path: str | os.PathLike[str]) -> None:
     """Make sure that a file can be written, whose folder is created; before a long computation.
 
     Raises:
+        SettingError: ``path`` is neither text nor a path.
         OutputError: it is a folder, or its folder cannot be written to.
     """
-    if Path(path).expanduser().is_dir():
+    writable_directory(_no_folder(path).parent)
+
+
+def _no_folder(path: str | os.PathLike[str]) -> Path:
+    found = path_of(path)
+    if found.is_dir():
         raise OutputError(f"cannot write {path}: it is a folder; name a file in it")
-    writable_directory(Path(path).expanduser().parent)
+    return found
 
 
 def _create(path: Path) -> None:

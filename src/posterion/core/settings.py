@@ -12,6 +12,7 @@ import numpy as np
 from posterion.core.errors import SettingError
 
 __all__ = [
+    "check_bool",
     "check_number",
     "check_positive",
     "check_share",
@@ -48,6 +49,17 @@ def check_whole(*, least: int | None = None, most: int | None = None, **values: 
             bounds += [] if most is None else [f"at most {most}"]
             told = ", ".join(["a whole number", *bounds])
             raise SettingError(f"{name} must be {told}; got {value!r}")
+
+
+def check_bool(**values: Any) -> None:
+    """Makes sure that settings are True or False, Python's or NumPy's.
+
+    Raises:
+        SettingError: one is not; the message names it.
+    """
+    for name, value in values.items():
+        if not isinstance(value, bool | np.bool_):
+            raise SettingError(f"{name} must be True or False; got {value!r}")
 
 
 def check_number(**values: Any) -> None:

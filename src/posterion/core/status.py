@@ -48,9 +48,9 @@ class Status(enum.Enum):
     )
     calibrated = (
         "calibrated",
-        "Rows that the networks never saw lie within the error bars as often as these promise, and "
-        "chains, where there are any, agree on what they predict: use predict() within the range "
-        "that was trained on.",
+        "Rows that the networks never saw lie within the error bars at least as often as these "
+        "promise, and chains, where there are any, agree on what they predict: use predict() "
+        "within the range that was trained on.",
     )
     overconfident = (
         "overconfident",

@@ -1,5 +1,6 @@
 """The health of an emulator: whether its chains agree and its intervals hold."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
@@ -149,7 +150,9 @@ def _mixing(means: np.ndarray, walked: Walked) -> tuple[list[Check], Reasons]:
             if not good:
                 text = f"R-hat of predictions ({name}) is {value:.3f}, wanted <= {limit}"
                 reasons.append((Status.chains_disagree, text))
-        checks.append(Check("effective networks, median", float(np.nanmedian(ess_bulk(flat)))))
+        note = "means nothing while R-hat is over its limit" if reasons else ""
+        effective = float(np.nanmedian(ess_bulk(flat)))
+        checks.append(Check("effective networks, median", effective, note=note))
     share = float(np.mean(walked.statistics["diverging"] > 0))
     good = share <= 0.01
     verdict = "good" if good else "bad"
@@ -169,6 +172,22 @@ def pulls_of(emulator: Surrogate, x: Floats, y: Floats) -> Floats:
     return (emulator.targets.scaled(y) - found._centre) / found._spread
 
 
+def lacking_corrections(emulator: Surrogate, of: Sequence[int] = SIGMAS) -> str:
+    """Which intervals have no correction for want of rows, and how many it would take.
+
+    Args:
+        emulator: of numbers, or of labels, which have no intervals.
+        of: half widths of the intervals, in standard deviations.
+    """
+    rows = 0 if emulator.held is None else int((~emulator.held.test).sum())
+    needed = {sigmas: rows_for_level(normal_probability(sigmas)) for sigmas in of}
+    return ", ".join(
+        f"no correction at {sigmas} sd: it takes {count} rows held out for it"
+        for sigmas, count in needed.items()
+        if emulator.head == "normal" and len(emulator.factors) < sigmas and rows < count
+    )
+
+
 def _of_intervals(emulator: Surrogate, x: Floats, y: Floats) -> tuple[list[Check], Reasons]:
     checks: list[Check] = []
     reasons: Reasons = []
@@ -178,14 +197,18 @@ def _of_intervals(emulator: Surrogate, x: Floats, y: Floats) -> tuple[list[Check
         promised = normal_probability(sigmas)
         # an error of the promise, not of what came out, which may be all or nothing
         spread = (promised * (1 - promised) / pulls.size) ** 0.5
-        low = found.value < promised - max(3 * spread, 0.02)
+        excess, margin = found.value - promised, max(3 * spread, 0.02)
+        low, wide = excess < -margin, excess > margin
+        lacking = lacking_corrections(emulator, [sigmas])
+        said = ("wider than promised", lacking or "use the corrected one") if wide else (lacking,)
         checks.append(
             Check(
                 f"coverage at {sigmas} sd, raw",
                 found.value,
                 found.error,
                 threshold=f">= {promised:.4f}",
-                verdict="bad" if low else "good",
+                verdict="bad" if low else "warn" if wide else "good",
+                note="; ".join(filter(None, said)),
             )
         )
         if low:

@@ -1,5 +1,6 @@
 """Where to run the expensive theory next."""
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ __all__ = ["next_points"]
 
 Floats = NDArray[np.float64]
 
+_logger = logging.getLogger("posterion")
 _ROUNDING = 1e-3  # of a variance in single precision, relative
 
 
@@ -29,6 +31,9 @@ def next_points(emulator: Emulator, candidates: Any, count: int) -> NDArray[np.i
     What is known only lessens a variance. So each further choice asks the networks again only where
     the last known variance exceeds the best found, a chunk of points at a time: memory holds a few
     numbers of each candidate, and of a chunk what each network says.
+
+    The further outside of what was trained on, the more networks differ, and the less that is to be
+    believed: candidates are best within it. A warning is logged where others are chosen.
 
     Args:
         emulator: of what is known so far; its networks must differ, so it takes two at least.
@@ -63,6 +68,13 @@ def next_points(emulator: Emulator, candidates: Any, count: int) -> NDArray[np.i
         # Of what a measurement there with its noise would tell, nothing stays to be learned.
         keep = 1 - np.sqrt(noise[place] / (square + noise[place] + 1e-12))
         known.append((at, keep / np.maximum(square, 1e-12)))
+    if outside := int(emulator.inputs.outside(points[chosen]).sum()):
+        _logger.warning(
+            "%d of the %d points chosen lie outside of what was trained on, where the differences "
+            "of networks are least to be believed",
+            outside,
+            count,
+        )
     return np.array(chosen)
 
 
@@ -79,10 +91,9 @@ def _most_unknown(
     for start in range(0, len(order), ROWS):
         if bound[order[start]] < max(best, 0.0):
             break
-        rows = order[start : start + ROWS]
-        rows = rows[bound[rows] >= 0]
+        rows = order[start : start + ROWS]  # taken ones too: another number would compile anew
         apart = _deviations(emulator, scaled[rows], known)
-        variance = np.sum(apart**2, axis=(0, 2))
+        variance = np.where(bound[rows] < 0, -1.0, np.sum(apart**2, axis=(0, 2)))
         bound[rows] = variance
         first = int(np.argmax(variance))
         if variance[first] > best:

@@ -5,6 +5,7 @@ time (Korattikara et al., Bayesian Dark Knowledge, 1506.04416; both parts of the
 Malinin et al., 1905.00076). On other points it is then held against the teacher.
 """
 
+import platform
 import time
 from dataclasses import replace
 from typing import Any
@@ -25,6 +26,7 @@ from posterion.emulators.assessing import corrected
 from posterion.emulators.distilled import HEADS, Distilled, moments_of_outputs
 from posterion.emulators.emulator import Emulator
 from posterion.emulators.predicting import Moments, moments
+from posterion.emulators.settings import named_settings
 from posterion.networks import Architecture, mlp, on_rows
 from posterion.optimisation.epochs import train_epochs
 
@@ -42,6 +44,7 @@ deviations, relative; of probabilities.
 _FLOOR = 1e-6  # of a standard deviation, in units of the targets' spread
 
 
+@named_settings
 def distil(
     emulator: Emulator,
     points: Any = None,
@@ -77,7 +80,7 @@ def distil(
 
     Raises:
         SampleError: too few points, or points that are not finite.
-        SettingError: numbers out of range.
+        SettingError: settings of the wrong type, or numbers out of range.
     """
     if rows < FEWEST or epochs < 1 or batch < 1 or not rate > 0 or seed < 0:
         raise SettingError(
@@ -130,9 +133,14 @@ def distil(
         citations=(*emulator.citations, "korattikara2015"),
         provenance={
             **emulator.provenance,
-            "networks": len(emulator.networks),
-            "emulator": emulator.status.name,
-            "distilled": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "emulator": {
+                "created": emulator.provenance.get("created", ""),
+                "networks": len(emulator.networks),
+                "status": emulator.status.name,
+            },
         },
         held=emulator.held,
     )
@@ -238,7 +246,7 @@ def _held_against(
     notes = (
         f"differences: from {len(emulator.networks)} networks, on {len(fresh)} points that neither "
         "saw",
-        f"the emulator: {emulator.status.name}",
+        f"the emulator: {emulator.status.name.replace('_', ' ')}",
     )
     health = Health(
         status,

@@ -30,7 +30,7 @@ from posterion.emulators.kernels import Kernel, make_kernel
 from posterion.emulators.likelihoods import Likelihood
 from posterion.emulators.priors import WeightPrior, make_prior
 from posterion.emulators.recording import must_be_new
-from posterion.emulators.rows import rows_of
+from posterion.emulators.rows import Rows, rows_of
 from posterion.emulators.settings import named_settings
 from posterion.emulators.sharding import first_process, mesh_of, must_agree
 from posterion.emulators.warming import warm_starts
@@ -99,8 +99,10 @@ def emulate(
         correction: share of rows that the conformal factors are taken from.
         test: share of rows that the health is taken from.
         seed: of everything.
-        start: an emulator of the same network: chains begin at its networks, without Adam.
+        start: an emulator of the same network, inputs and targets: chains begin at its networks,
+            without Adam.
         path: file in which the chains are kept as they grow; it stays, for you to remove.
+            Approximations have no chains, and refuse it.
         resume: go on from that file, if it is there.
         seconds: that the chains may take, about; the result then depends on the machine.
         devices: that the rows of each gradient of the chains are divided over: ``"all"``, how many,
@@ -125,12 +127,16 @@ def emulate(
         )
     if not 0 <= seed < 2**32:  # what JAX's keys tell apart
         raise SettingError(f"seed must be within 0 and {2**32 - 1}, got {seed}")
+    quick = _approximation(sampler)
+    if quick is not None and (path is not None or resume):
+        raise SettingError(
+            f"path and resume are of chains, and {sampler!r} has none: leave them out"
+        )
     check_walk(draws, warmup, thin, path, resume)
     if not resume:
         must_be_new(path)
     weights_prior = make_prior(prior)
-    quick = _approximation(sampler)
-    kernel = None if quick is not None else make_kernel(sampler)
+    kernel = None if quick is not None else make_kernel(sampler, APPROXIMATIONS)
     mesh = mesh_of(devices)
     if mesh is not None and kernel is None:
         raise SettingError(
@@ -140,6 +146,8 @@ def emulate(
     rows = rows_of(
         x, y, likelihood=likelihood, log=log, units=units, correction=correction, test=test
     )
+    if start is not None:
+        _check_columns(start, rows)
     train_x, train_y = rows.training
     joint, start_of = _density(
         network, weights_prior, rows.likelihood, train_x, train_y, chains, seed
@@ -315,6 +323,17 @@ def _shaken(network: eqx.Module, key: Any) -> eqx.Module:
         for i, leaf in enumerate(leaves)
     ]
     return eqx.combine(jax.tree.unflatten(structure, drawn), still)
+
+
+def _check_columns(start: Emulator, rows: Rows) -> None:
+    """Makes sure that the networks to start at are of the same inputs and targets, in order."""
+    pairs = {"inputs": (start.inputs, rows.inputs), "targets": (start.targets, rows.targets)}
+    for role, (theirs, ours) in pairs.items():
+        if theirs.names != ours.names:
+            raise SettingError(
+                f"the networks to start at have the {role} {', '.join(theirs.names)}, here they "
+                f"are {', '.join(ours.names)}: names and order must be the same"
+            )
 
 
 def _taken_over(start: Emulator, joint: Joint, chains: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from posterion.core.errors import SettingError
 from posterion.core.registry import register
-from posterion.core.settings import check_positive
+from posterion.core.settings import check_bool, check_positive
 from posterion.targets.kept import KeptPrior, keep
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -103,7 +103,7 @@ class Independent(WeightPrior):
             its sum keeps its size however wide the layer before.
 
     Raises:
-        SettingError: an unknown family, or a scale that is not positive.
+        SettingError: an unknown family, a scale that is not positive, or no bool.
     """
 
     family: str = eqx.field(static=True, default="gaussian")
@@ -114,6 +114,7 @@ class Independent(WeightPrior):
     def __check_init__(self) -> None:
         _check_family(self.family, tuple(FAMILIES))
         check_positive(scale=self.scale, bias_scale=self.bias_scale)
+        check_bool(by_inputs=self.by_inputs)
 
     def hyper(self, weights: PyTree) -> PyTree:
         """None."""
@@ -152,7 +153,7 @@ class Hierarchical(WeightPrior):
         by_inputs: as with `Independent`.
 
     Raises:
-        SettingError: an unknown family, or a width that is not positive.
+        SettingError: an unknown family, a width that is not positive, or no bool.
     """
 
     family: str = eqx.field(static=True, default="gaussian")
@@ -165,6 +166,7 @@ class Hierarchical(WeightPrior):
         _check_family(self.family, tuple(FAMILIES))
         _check_family(self.hyperfamily, tuple(_POSITIVE))
         check_positive(location_width=self.location_width, scale_width=self.scale_width)
+        check_bool(by_inputs=self.by_inputs)
 
     def hyper(self, weights: PyTree) -> PyTree:
         """Location and logarithm of the scale of each group, ``(groups,)`` each."""
@@ -217,7 +219,7 @@ class Horseshoe(WeightPrior):
     sampled.
 
     Raises:
-        SettingError: a width that is not positive.
+        SettingError: a width that is not positive, or no bool.
     """
 
     width: float = eqx.field(static=True, default=1.0)
@@ -225,6 +227,7 @@ class Horseshoe(WeightPrior):
 
     def __check_init__(self) -> None:
         check_positive(width=self.width)
+        check_bool(by_inputs=self.by_inputs)
 
     def hyper(self, weights: PyTree) -> PyTree:
         """Logarithms of the groups' scales, ``(groups,)``, and of the weights' own."""
@@ -333,7 +336,7 @@ def make_prior(prior: Any) -> WeightPrior:
     """The prior that is named, given, or made of NumPyro distributions.
 
     Raises:
-        SettingError: none of the three, or a distribution that is discrete.
+        SettingError: none of the three, or a distribution that is not of all real numbers.
     """
     if isinstance(prior, WeightPrior):
         return prior
@@ -350,19 +353,28 @@ def make_prior(prior: Any) -> WeightPrior:
             f"a prior is a name ({', '.join(PRIORS)}), a WeightPrior, a NumPyro distribution or a "
             f"list of them; got {type(prior).__name__}"
         )
-    if counts := [type(p).__name__ for p in several if _is_discrete(p)]:
-        raise SettingError(
-            f"weights are real numbers, and {counts[0]} is a distribution of whole numbers: take "
-            "one such as numpyro.distributions.Normal(0, 1)"
-        )
+    for p in several:
+        if said := _bounds(p):
+            raise SettingError(
+                f"weights are real numbers, and {type(p).__name__} is a distribution of {said}: "
+                "take one such as numpyro.distributions.Normal(0, 1)"
+            )
     return OfGroups(several)
 
 
-def _is_discrete(distribution: Any) -> bool:
+def _bounds(distribution: Any) -> str:
+    """What it is of where that is not all real numbers; empty also where it does not say."""
+    from numpyro.distributions import constraints
+
     try:
-        return bool(getattr(distribution.support, "is_discrete", False))
-    except (AttributeError, NotImplementedError):  # it does not say
-        return False
+        support = distribution.support
+    except (AttributeError, NotImplementedError):
+        return ""
+    support = getattr(support, "base_constraint", support)  # of independent ones
+    if getattr(support, "is_discrete", False):
+        return "whole numbers"
+    real = support is None or isinstance(support, type(constraints.real))
+    return "" if real else f"some alone ({support})"
 
 
 def _drawn(

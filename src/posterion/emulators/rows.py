@@ -1,5 +1,6 @@
 """What ``emulate`` is given: rows that can be learned from, divided and brought to scale."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from posterion.emulators.tables import (
 
 Floats = NDArray[np.float64]
 
+_logger = logging.getLogger("posterion")
 _FEWEST = 20  # rows
 
 
@@ -142,6 +144,14 @@ def _check_labels(likelihood: Likelihood, y: Floats, names: list[str]) -> None:
             raise SampleError(
                 f"classes are numbers 0 ... {likelihood.classes - 1}, but {', '.join(names)} holds "
                 f"{float(y[~whole][0])}"
+            )
+        if missing := sorted(set(range(likelihood.classes)) - set(y.ravel().astype(int).tolist())):
+            _logger.warning(
+                "of the classes 0 ... %d, %s holds none of %s: number them without gaps, or leave "
+                "it if such rows may come",
+                likelihood.classes - 1,
+                ", ".join(names),
+                ", ".join(map(str, missing)),
             )
 
 

@@ -1,4 +1,7 @@
-"""The types of ``emulate``'s settings: wrong ones are refused by name, NumPy's made Python's."""
+"""The types of settings of ``emulate`` and ``distil``: wrong ones are refused by name.
+
+NumPy's are made Python's.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -9,7 +12,14 @@ import jax
 import numpy as np
 
 from posterion.core.errors import SettingError
-from posterion.core.settings import check_number, check_positive, check_whole, is_whole, path_of
+from posterion.core.settings import (
+    check_bool,
+    check_number,
+    check_positive,
+    check_whole,
+    is_whole,
+    path_of,
+)
 from posterion.emulators.distilled import Distilled
 from posterion.emulators.emulator import Emulator
 from posterion.networks import Architecture
@@ -17,12 +27,13 @@ from posterion.networks import Architecture
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_WHOLE = ("chains", "draws", "warmup", "thin", "epochs", "batch", "seed")
+_WHOLE = ("chains", "draws", "warmup", "thin", "rows", "epochs", "batch", "seed")
 _NUMBERS = ("rate", "correction", "test", "seconds")
+_BOOLS = ("resume", "quiet")
 
 
 def named_settings(function: Callable[P, R]) -> Callable[P, R]:
-    """``function`` with the types of its settings, which are `posterion.emulate`'s, checked first.
+    """``function`` with the types of its settings checked first, named as `posterion.emulate`'s.
 
     Raises:
         SettingError: at use, one of the wrong type; the message names it.
@@ -52,6 +63,10 @@ def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
             check = check_positive if name == "rate" else check_number
             check(**{name: made[name]})
             made[name] = int(made[name]) if is_whole(made[name]) else float(made[name])
+    for name in _BOOLS:
+        if name in made and not (name == "quiet" and made[name] is None):
+            check_bool(**{name: made[name]})
+            made[name] = bool(made[name])
     for name, check in _OTHERS.items():
         if made.get(name) is not None:
             made[name] = check(made[name])

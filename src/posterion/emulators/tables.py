@@ -158,9 +158,11 @@ def matching(source: Any, names: Sequence[str]) -> Floats:
     table, _ = numbers_of(source, "x")
     if not isinstance(source, Mapping | str | Path) and not hasattr(source, "columns"):
         if len(table) != len(names):
+            single = np.ndim(source) == 1
+            hint = "; x[None] is one point, x[:, None] many of one input" if single else ""
             raise SampleError(
-                f"the points have {len(table)} columns, the emulator {len(names)}: "
-                f"{', '.join(names)}"
+                f"the points have {len(table)} column{'s' * (len(table) > 1)}, the emulator "
+                f"{len(names)}: {', '.join(names)}{hint}"
             )
         return np.stack(list(table.values()), axis=1)
     if missing := [name for name in names if name not in table]:

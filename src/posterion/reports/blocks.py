@@ -7,7 +7,7 @@ import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from matplotlib.figure import Figure
 
@@ -196,10 +196,14 @@ class Section:
     Args:
         title: its heading.
         blocks: what it shows, in order.
+        badge: a verdict beside the heading in a word or two; empty for none.
+        tone: of the badge.
     """
 
     title: str
     blocks: Sequence[Block] = field(default=())
+    badge: str = ""
+    tone: Literal["good", "warn", "bad"] = "good"
 
 
 def cell_text(value: Any) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from posterion.core.columns import Column
 from posterion.core.estimate import Estimate
 from posterion.diagnostics.coverage import coverage, normal_probability
-from posterion.emulators.assessing import SIGMAS, pulls_of
+from posterion.emulators.assessing import SIGMAS, lacking_corrections, pulls_of
 from posterion.emulators.emulator import Emulator
 from posterion.emulators.predicting import means_of_networks
 from posterion.emulators.surrogate import Surrogate
@@ -105,14 +105,16 @@ def _of_numbers(emulator: Surrogate, x: Floats, y: Floats) -> list[Section]:
         f"Share of {len(x)} test rows within the interval, with binomial errors. The corrected one "
         "has the half width at the right, taken from other rows."
     )
+    if lacking := lacking_corrections(emulator):
+        caption += f" There is {lacking}."
     blocks: list[Block] = [
         Table(heads, rows, caption),
         Image.of(
             coverage_plot(pulls, emulator.factors, names),
             "Coverage against half width",
             "Share of the test rows within the raw interval (line) less what a normal promises. "
-            "Of right error bars the band holds the whole line in 99 of 100 cases. Circles: "
-            "corrected, with their binomial errors.",
+            "Grey, up to 99 % (2.58 sd): of right error bars the band holds the whole line in 99 "
+            "of 100 cases. Circles: corrected, with their binomial errors.",
         ),
     ]
     mean, sd = (np.reshape(a, y.shape) for a in (found.mean, found.sd))
@@ -126,7 +128,7 @@ def _of_numbers(emulator: Surrogate, x: Floats, y: Floats) -> list[Section]:
                 Image.of(
                     pulls_plot(pulls, names),
                     "Histogram of pulls",
-                    "Pulls of the test rows, in the units of the networks (with a logarithm, of "
+                    "Pulls of the test rows, in the units that are learned (with a logarithm, of "
                     f"that). Beyond 5, in the outermost bins: {beyond or 'none'}.",
                 )
             ],
@@ -214,7 +216,9 @@ def _columns(emulator: Surrogate) -> Table:
             ends = float(columns.low[i]), float(columns.high[i])
             rows.append([name, role, columns.units[i] or "1", *ends, bool(columns.log[i])])
     heads = ["column", "role", "unit", "least", "greatest", "logarithm"]
-    return Table(heads, rows, "Range of the training rows; beyond it a prediction is flagged.")
+    of = "" if isinstance(emulator, Emulator) else " of the emulator that was distilled"
+    caption = f"Range of the training rows{of}; beyond it a prediction is flagged."
+    return Table(heads, rows, caption)
 
 
 def _labels(columns: Columns) -> list[Column]:

@@ -1,5 +1,6 @@
 """Transitions of a chain of vectors, and how they are tuned; most of the moves are BlackJAX's."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from posterion.core.errors import SettingError
@@ -39,8 +40,12 @@ KERNELS: dict[str, Kernel] = {
 """The kernels by name."""
 
 
-def make_kernel(sampler: Any) -> Kernel:
+def make_kernel(sampler: Any, others: Iterable[str] = ()) -> Kernel:
     """The kernel that is named or given.
+
+    Args:
+        sampler: its name, or the kernel itself.
+        others: names that the caller knows as well, for the message.
 
     Raises:
         SettingError: neither.
@@ -48,5 +53,6 @@ def make_kernel(sampler: Any) -> Kernel:
     if isinstance(sampler, Kernel):
         return sampler
     if not isinstance(sampler, str) or sampler not in KERNELS:
-        raise SettingError(f"unknown sampler {sampler!r}; choose one of {', '.join(KERNELS)}")
+        known = ", ".join((*KERNELS, *others))
+        raise SettingError(f"unknown sampler {sampler!r}; choose one of {known}")
     return KERNELS[sampler]

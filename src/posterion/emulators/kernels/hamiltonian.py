@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
-from posterion.core.settings import check_whole
+from posterion.core.settings import check_bool, check_whole
 from posterion.emulators.density import Posterior
 from posterion.emulators.kernels.base import Accepting, Info, Tuning, info_of, jittered
 
@@ -81,7 +81,8 @@ class Hmc(Accepting):
         learned: whether it does, or keeps a quarter turn of a standard normal.
 
     Raises:
-        SettingError: an acceptance that is not between 0 and 1, or no whole number of steps.
+        SettingError: an acceptance that is not between 0 and 1, no whole number of steps, or a
+            ``learned`` that is neither True nor False.
     """
 
     _cited: ClassVar[tuple[str, ...]] = ("duane1987", "hoffman2021")
@@ -92,6 +93,7 @@ class Hmc(Accepting):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_bool(learned=self.learned)
         if self.steps is not None:
             check_whole(steps=self.steps, least=1)
 

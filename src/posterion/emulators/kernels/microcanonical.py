@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
-from posterion.core.settings import check_positive
+from posterion.core.settings import check_bool, check_positive
 from posterion.emulators.density import Posterior
 from posterion.emulators.kernels.base import Accepting, Info, Kernel, Tuning, info_of, jittered
 
@@ -65,7 +65,7 @@ class Mclmc(Kernel):
         precondition: whether the metric is the variance of each coordinate.
 
     Raises:
-        SettingError: a number that is not positive.
+        SettingError: a number that is not positive, or a ``precondition`` that is no bool.
     """
 
     _cited: ClassVar[tuple[str, ...]] = ("robnik2023",)
@@ -76,6 +76,7 @@ class Mclmc(Kernel):
 
     def __post_init__(self) -> None:
         check_positive(energy_variance=self.energy_variance, persistence=self.persistence)
+        check_bool(precondition=self.precondition)
 
     def start(self, density: Posterior) -> Tuning:
         """See `Kernel`."""

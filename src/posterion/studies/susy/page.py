@@ -5,8 +5,10 @@ from typing import Any
 
 from posterion.core.estimate import Estimate
 from posterion.diagnostics.coverage import normal_probability
+from posterion.emulators.assessing import lacking_corrections
 from posterion.reports import Page, Preformatted, Prose, Section, Table
 from posterion.reports.blocks import Block
+from posterion.reports.posterior import tone_of
 from posterion.studies.base import Figure
 from posterion.studies.likelihoods.rows import aligned
 from posterion.studies.susy.measuring import Measured
@@ -130,11 +132,16 @@ def page(found: Found, timings: Mapping[str, Timing], generated: bool) -> Page:
         task, emulator = TASKS[name], rows[0].emulator
         lead.append(f"{task.title}: {emulator.health.status.sentence}")
         blocks: list[Block] = [Table(*_table(task, rows)), Prose(timings[name].words())]
+        if lacking := lacking_corrections(emulator):
+            blocks.append(Prose(f"There is {lacking}."))
         blocks.append(predicted_and_true(task, rows[0]))
         if generated:
             blocks.append(planes(task, emulator))
         blocks.append(Preformatted(emulator.health.text(100), "health", folded=True))
-        sections.append(Section(task.title, blocks))
+        status = emulator.status
+        sections.append(
+            Section(task.title, blocks, status.value.replace("_", " "), tone_of(status))
+        )
     good = all(rows[0].emulator.health.status.ok for rows in found.values())
     return Page(
         "Bayesian networks in place of supersymmetry codes",

@@ -147,26 +147,27 @@ def planes(task: Task, emulator: Emulator) -> Image:
     with style():
         figure = new_figure(5.6, 4.6, layout="constrained")
         axes = figure.subplots()
-        at = np.log(levels) if task.log else np.asarray(levels)
-        for values, colour, dashes, width in (
-            (truth, EXACT, "solid", 2.0),
-            (mean, COLOURS[0], "solid", 1.5),
-            (high, COLOURS[1], "dashed", 1.0),
-            (low, COLOURS[2], "dashed", 1.0),
+        outside = []
+        for name, values, colour, dashes, width in (
+            ("theory", truth, EXACT, "solid", 2.0),
+            ("mean", mean, COLOURS[0], "solid", 1.5),
+            ("mean + 3 sd", high, COLOURS[1], "dashed", 1.0),
+            ("mean - 3 sd", low, COLOURS[2], "dashed", 1.0),
         ):
-            shaped = np.reshape(np.log(values) if task.log else values, (_GRID, _GRID))
+            within = [level for level in levels if values.min() < level < values.max()]
+            if not within:
+                outside.append(name)
+                continue
+            shaped, at = (np.log(v) if task.log else v for v in (values, np.asarray(within)))
             axes.contour(
-                xs, ys, shaped, levels=at, colors=colour, linestyles=dashes, linewidths=width
-            )
-        for colour, name in (
-            (EXACT, "theory"),
-            (COLOURS[0], "mean"),
-            (COLOURS[1], "mean + 3 sd"),
-            (COLOURS[2], "mean - 3 sd"),
-        ):
-            axes.plot([], [], color=colour, label=name)
+                xs, ys, shaped.reshape(_GRID, _GRID), levels=at, colors=colour,
+                linestyles=dashes, linewidths=width,
+            )  # fmt: skip
+            axes.plot([], [], color=colour, linestyle=dashes, label=name)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         axes.legend(title=what, loc="best")
     words = "All other parameters are those of a benchmark point, which is viable."
+    if outside:
+        words += f" Without a contour in this plane: {', '.join(outside)}."
     return Image.of(figure, f"{task.title} in a plane", words)

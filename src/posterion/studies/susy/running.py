@@ -143,9 +143,10 @@ def _emulated(
         chains = path.with_suffix(".chains")
         if not resume:
             chains.unlink(missing_ok=True)
+        of_chains = {} if sampler in APPROXIMATIONS else {"path": chains, "resume": resume}
         made = emulate(
-            inputs, {task.column: y}, sampler=sampler, path=chains, resume=resume,
-            name=task.name, **common, **more,
+            inputs, {task.column: y}, sampler=sampler, name=task.name,
+            **of_chains, **common, **more,
         )  # fmt: skip
         made = replace(made, provenance=made.provenance | {"study": "susy", "part": identity})
         made.save(path)
