@@ -182,6 +182,8 @@ def test_probabilities_are_those_of_the_rows_that_were_held_out():
     wanted = 1 / (1 + np.exp(-found.factors[0, 0] * logit - found.factors[1, 0]))
     np.testing.assert_allclose(p.probability, wanted, rtol=1e-6)
     assert p.factors == {}
+    with pytest.raises(SettingError, match="have no median"):
+        p.median  # noqa: B018
     with pytest.raises(SettingError, match="numbers have no probability"):
         emulate(x, x[:, 0], **settings).predict(x[:2]).probability  # noqa: B018
 
