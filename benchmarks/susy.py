@@ -18,6 +18,7 @@ SMALL = {
 LABELS = {
     "percent_error": "mean error, %",
     "percent_error_median": "median error, %",
+    "percent_error_by_median": "mean error of the predictive median, %",
     "covered_1": "within 1 sd, raw",
     "covered_2": "2 sd, raw",
     "covered_3": "3 sd, raw",

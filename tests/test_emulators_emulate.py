@@ -84,8 +84,9 @@ def test_draws_and_quantiles_are_of_the_same_distribution(emulator):
     np.testing.assert_allclose(draws.mean(0), p.mean, rtol=0.02)
     np.testing.assert_allclose(draws.std(0), p.sd, rtol=0.08)
     low, high = p.interval(1, corrected=False)
-    found = p.quantile([0.1587, 0.8413], n=4000)
-    np.testing.assert_allclose(found, [low, high], rtol=0.03)
+    found = p.quantile([0.1587, 0.5, 0.8413], n=4000)
+    np.testing.assert_allclose(found, [low, p.median, high], rtol=0.03)
+    np.testing.assert_allclose(p.median, np.sqrt(low * high), rtol=1e-6)  # of a logarithm
     np.testing.assert_array_equal(p.draws(3, seed=1), p.draws(3, seed=1))
 
 
@@ -182,6 +183,8 @@ def test_probabilities_are_those_of_the_rows_that_were_held_out():
     wanted = 1 / (1 + np.exp(-found.factors[0, 0] * logit - found.factors[1, 0]))
     np.testing.assert_allclose(p.probability, wanted, rtol=1e-6)
     assert p.factors == {}
+    with pytest.raises(SettingError, match="have no median"):
+        p.median  # noqa: B018
     with pytest.raises(SettingError, match="numbers have no probability"):
         emulate(x, x[:, 0], **settings).predict(x[:2]).probability  # noqa: B018
 

@@ -18,7 +18,7 @@ from posterion.networks import mlp
 from posterion.studies import find_study, read_metrics
 from posterion.studies.settings import make_settings
 from posterion.studies.susy import generator, parameters, pictures, scanning, slha
-from posterion.studies.susy.measuring import _found
+from posterion.studies.susy.measuring import _errors, _found
 from posterion.studies.susy.options import Settings
 from posterion.studies.susy.tasks import TASKS
 from small_emulators import made
@@ -180,6 +180,18 @@ def test_precision_recall_and_f1():
     assert found["x.f1"].value == pytest.approx(2 / 3)
     nothing = _found("x", np.zeros(3, bool), np.zeros(3, bool))
     assert nothing["x.f1"].value == 0
+
+
+def test_mean_and_median_of_percent_errors():
+    y = np.full(10_000, 2.0)
+    predicted = y * (1 + 0.01 * np.random.default_rng(0).uniform(-1, 1, len(y)))
+    predicted[0] = 2000.0  # one point that is far off
+    found = _errors("e", predicted, y)
+    assert found["e"].value == pytest.approx(0.5 + 99900 / 10_000, rel=0.02)
+    assert found["e"].error == pytest.approx(999.0 / 100, rel=0.02)
+    # Of uniform errors within 1 % the median has the error 1 / (2 sqrt(n)).
+    assert abs(found["e_median"].value - 0.5) < 4 * 0.005
+    assert found["e_median"].error == pytest.approx(0.005, rel=0.3)
 
 
 def _settings(**more: str) -> Settings:

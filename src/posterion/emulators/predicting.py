@@ -225,6 +225,20 @@ class Prediction:
     _probability: Floats | None = None
 
     @property
+    def median(self) -> Floats:
+        """The middle of the intervals.
+
+        With a logarithm it is its mean, taken back: where networks disagree by much, the largest of
+        them alone make ``mean``, the mean of the exponentials.
+
+        Raises:
+            SettingError: the targets are labels or classes.
+        """
+        if self._probability is not None:
+            raise SettingError("labels have no median; there is `probability`")
+        return _narrow(self.columns.unscaled(self._centre))
+
+    @property
     def probability(self) -> Floats:
         """Of label 1, or of each class: corrected by rows that were held out, if there were any.
 

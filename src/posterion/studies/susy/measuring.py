@@ -60,12 +60,9 @@ def measured(task: Task, sampler: str, emulator: Emulator, x: Floats, y: Floats)
 
 
 def _of_numbers(task: Task, prediction: Prediction, y: Floats) -> dict[str, Estimate]:
-    error = 100 * np.abs(prediction.mean / y - 1)
-    spread = float(error.std() / len(error) ** 0.5)
-    figures = {
-        "percent_error": Estimate(float(error.mean()), spread),
-        "percent_error_median": Estimate(float(np.median(error)), 1.25 * spread),
-    }
+    figures = _errors("percent_error", prediction.mean, y)
+    if task.log:
+        figures |= _errors("percent_error_by_median", prediction.median, y)
     for corrected in (False, True):
         for sigmas in _SIGMAS:
             if corrected and float(sigmas) not in prediction.factors:
@@ -81,6 +78,17 @@ def _of_numbers(task: Task, prediction: Prediction, y: Floats) -> dict[str, Esti
         figures |= _found("window", (prediction.mean > least) & (prediction.mean < most), truth)
         figures |= _found("window_overlap", (high > least) & (low < most), truth)
     return figures
+
+
+def _errors(name: str, predicted: Floats, y: Floats) -> dict[str, Estimate]:
+    """Mean of the percent errors, and their median with the error that its ranks have."""
+    error = np.sort(100 * np.abs(predicted / y - 1))
+    n = len(error)
+    low, high = (error[round(n / 2 + s * n**0.5 / 2)] for s in (-1, 1))
+    return {
+        name: Estimate(float(error.mean()), float(error.std() / n**0.5)),
+        f"{name}_median": Estimate(float(np.median(error)), float(high - low) / 2),
+    }
 
 
 def _of_labels(prediction: Prediction, y: Floats) -> tuple[dict[str, Estimate], float]:

@@ -24,6 +24,7 @@ Found = Mapping[str, list[Measured]]
 _HEADS = {
     "percent_error": "mean error, %",
     "percent_error_median": "median error, %",
+    "percent_error_by_median": "mean error of the median, %",
     "covered_1": "within 1 sd",
     "covered_2": "2 sd",
     "covered_3": "3 sd",
