@@ -78,10 +78,25 @@ def _greedy(emulator, points, count):
 
 
 def test_chunks_choose_what_the_whole_does():
-    toy = made(mlp((5,)), Gaussian(0.2), "abc", "yz", log="y", count=15)
+    toy = made(mlp((5,)), Gaussian(0.2), "abc", "yz", log="y", count=26)
     points = toy.inputs.uniform(np.random.default_rng(0), 5000)
     assert toy.next_points(points, 25).tolist() == _greedy(toy, points, 25)
     assert toy.next_points(points, 25).tolist() == next_points(toy, points, 25).tolist()
+
+
+def test_more_than_networks_can_tell_are_drawn_by_how_much_they_differ():
+    toy = made(mlp((5,)), Gaussian(0.2), "abc", count=6)
+    points = toy.inputs.uniform(np.random.default_rng(0), 4000)
+    few, many = toy.next_points(points, 5), toy.next_points(points, 405, seed=3)
+    assert many[:5].tolist() == few.tolist() and len(set(many)) == 405
+    assert many.tolist() == toy.next_points(points, 405, seed=3).tolist()
+    assert many.tolist() != toy.next_points(points, 405, seed=4).tolist()
+    # One of ten is taken: the mean of 1 / sd over them is 1 / (mean sd), but for the taking out.
+    sd = toy.predict(points).epistemic
+    inverse = 1 / sd[many[5:]]
+    error = inverse.std() / 400**0.5
+    assert abs(inverse.mean() - 1 / sd.mean()) < 3 * error + 0.05 / sd.mean()
+    assert sd[many[5:]].mean() > sd.mean() + 3 * sd.std() / 400**0.5
 
 
 def test_candidates_of_any_number_are_gone_through_in_chunks(monkeypatch):

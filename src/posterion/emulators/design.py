@@ -19,7 +19,9 @@ _logger = logging.getLogger("posterion")
 _ROUNDING = 1e-3  # of a variance in single precision, relative
 
 
-def next_points(emulator: Emulator, candidates: Any, count: int) -> NDArray[np.int64]:
+def next_points(
+    emulator: Emulator, candidates: Any, count: int, *, seed: int = 0
+) -> NDArray[np.int64]:
     """The candidates at which running the theory would teach the emulator most.
 
     The first is where the networks differ most, the largest epistemic part. Each further one is
@@ -28,8 +30,13 @@ def next_points(emulator: Emulator, candidates: Any, count: int) -> NDArray[np.i
     processes: MacKay, Neural Computation 4 (1992) 590). Points next to each other are thus not
     chosen twice, and a whole batch can be run at once.
 
-    What is known only lessens a variance. So each further choice asks the networks again only where
-    the last known variance exceeds the best found, a chunk of points at a time: memory holds a few
+    Of ``n`` networks the differences are ``n - 1`` numbers at each point: after as many choices
+    nothing is left that they could say. Further candidates are drawn, with probabilities in
+    proportion to the epistemic standard deviation (Kirsch et al., 2106.12059), which spreads a
+    large batch where the very largest would crowd in corners.
+
+    What is known only lessens a variance. So each choice asks the networks again only where the
+    last known variance exceeds the best found, a chunk of points at a time: memory holds a few
     numbers of each candidate, and of a chunk what each network says.
 
     The further outside of what was trained on, the more networks differ, and the less that is to be
@@ -39,6 +46,7 @@ def next_points(emulator: Emulator, candidates: Any, count: int) -> NDArray[np.i
         emulator: of what is known so far; its networks must differ, so it takes two at least.
         candidates: points, as for `Emulator.predict`.
         count: how many to choose.
+        seed: of those that are drawn.
 
     Returns:
         Their places among the candidates, the most wanted first, ``(count,)``.
@@ -57,10 +65,11 @@ def next_points(emulator: Emulator, candidates: Any, count: int) -> NDArray[np.i
     scaled = emulator.inputs.scaled(points)
     spread = moments(emulator.joint, networks, scaled, emulator.targets)[0]
     noise = spread.aleatoric
-    bound = (1 + _ROUNDING) * spread.epistemic.sum(axis=1)  # of what is not known, from above
+    variance = spread.epistemic.sum(axis=1)
+    bound = (1 + _ROUNDING) * variance  # of what is not known, from above
     known: list[tuple[Floats, Floats]] = []
     chosen: list[int] = []
-    for _ in range(count):
+    for _ in range(min(count, len(networks) - 1)):
         place, at = _most_unknown(emulator, scaled, bound, known)
         chosen.append(place)
         bound[place] = -1.0
@@ -68,6 +77,12 @@ def next_points(emulator: Emulator, candidates: Any, count: int) -> NDArray[np.i
         # Of what a measurement there with its noise would tell, nothing stays to be learned.
         keep = 1 - np.sqrt(noise[place] / (square + noise[place] + 1e-12))
         known.append((at, keep / np.maximum(square, 1e-12)))
+    if more := count - len(chosen):
+        left = np.setdiff1d(np.arange(len(points)), chosen)
+        rng = np.random.default_rng([seed, 17])
+        # The largest of log-weights with Gumbel's noise are draws without replacement.
+        score = 0.5 * np.log(np.maximum(variance[left], 1e-300)) + rng.gumbel(size=len(left))
+        chosen += left[np.argsort(-score)[:more]].tolist()
     if outside := int(emulator.inputs.outside(points[chosen]).sum()):
         _logger.warning(
             "%d of the %d points chosen lie outside of what was trained on, where the differences "

@@ -129,9 +129,9 @@ class Emulator(Surrogate):
         """The emulator under another prior, see `posterion.emulators.reweight`."""
         return provider("reweight")(self, prior, seed=seed)
 
-    def next_points(self, candidates: Any, count: int) -> NDArray[np.int64]:
+    def next_points(self, candidates: Any, count: int, *, seed: int = 0) -> NDArray[np.int64]:
         """Where to run the theory next, see `posterion.emulators.next_points`."""
-        return provider("next_points")(self, candidates, count)
+        return provider("next_points")(self, candidates, count, seed=seed)
 
     def distil(self, points: Any = None, **options: Any) -> Distilled:
         """One network that predicts as this does, see `posterion.emulators.distil`."""
