@@ -70,10 +70,8 @@ def opened(file: Path, *needed: str) -> Any:
         other = "`posterion show` says what it holds"
         if hasattr(found, "predict"):
             other = "`posterion predict` gives means and error bars at points"
-        raise SettingError(
-            f"{file} is of the kind {found.kind!r}, which {_LACKS.get(missing[0], missing[0])}: "
-            f"{other}"
-        )
+        lacks = _LACKS.get(missing[0], f"has no {missing[0]}")
+        raise SettingError(f"{file} is of the kind {found.kind!r}, which {lacks}: {other}")
     return found
 
 
