@@ -24,11 +24,13 @@ from posterion.bijections import (
     EquivariantCoupling,
     Invert,
     Linear,
+    MaskedQuantiles,
     MixedTransformer,
     NeuralTransformer,
     Permutation,
     PiecewiseLinear,
     PiecewiseQuadratic,
+    QuantileMap,
     RationalQuadraticSpline,
     Stack,
     SupportMap,
@@ -89,6 +91,11 @@ def continuous(context=0, periodic=None):
 
 def mixed(real):
     return MixedTransformer(MIXED, real, CircularSpline(bins=3))
+
+
+def quantiles(context=0, **options):
+    options = {"transformer": NeuralTransformer(units=3), **options}
+    return QuantileMap(DIM, (7, 6), context_size=context, key=jax.random.key(0), **options)
 
 
 SPLINE = RationalQuadraticSpline(bins=4)
@@ -163,6 +170,13 @@ CASES = {
     "inverse autoregressive": Case(
         lambda: Invert(autoregressive(AffineTransformer(), 2)), context=2, identity=True
     ),
+    "masked quantiles": Case(
+        lambda: MaskedQuantiles(autoregressive(NeuralTransformer(units=3), 2)),
+        context=2,
+        identity=True,
+    ),
+    "quantiles of one network": Case(lambda: quantiles(2), context=2, identity=True),
+    "quantiles of separate networks": Case(lambda: quantiles(separate=True), identity=True),
     "equivariant coupling": Case(lambda: equivariant(2), context=2, identity=True),
     "equivariant coupling, bounded": Case(lambda: equivariant(limit=2.0), identity=True, far=1e20),
     "vector coupling": Case(lambda: vectors(2), (False,) * 6, 2, identity=True),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from posterion.core.citations import cite
     from posterion.core.status import Status
     from posterion.distributions import families as flows
+    from posterion.distributions.families import quantile_network
     from posterion.emulators import Emulator, emulate
     from posterion.sampling import profile, sample_chain
     from posterion.targets import Parameter, Target
@@ -74,6 +75,7 @@ __all__ = [
     "networks",
     "optimisation",
     "profile",
+    "quantile_network",
     "reports",
     "sample_chain",
     "sampling",
@@ -101,6 +103,7 @@ _ROOM_OF = {
     "learn": "training",
     "load": "training",
     "profile": "sampling",
+    "quantile_network": "distributions.families",
     "sample_chain": "sampling",
 }
 

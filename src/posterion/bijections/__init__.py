@@ -17,6 +17,7 @@ from posterion.bijections.piecewise import (
     PiecewiseLinear,
     PiecewiseQuadratic,
 )
+from posterion.bijections.quantile import MaskedQuantiles, QuantileMap, Quantiles
 from posterion.bijections.splines import CircularSpline, MixedTransformer, RationalQuadraticSpline
 from posterion.bijections.support import SupportMap
 from posterion.bijections.whitening import Whitening
@@ -35,11 +36,14 @@ __all__ = [
     "EquivariantCoupling",
     "Invert",
     "Linear",
+    "MaskedQuantiles",
     "MixedTransformer",
     "NeuralTransformer",
     "Permutation",
     "PiecewiseLinear",
     "PiecewiseQuadratic",
+    "QuantileMap",
+    "Quantiles",
     "RationalQuadraticSpline",
     "Stack",
     "SupportMap",

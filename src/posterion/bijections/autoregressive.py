@@ -101,6 +101,16 @@ class Autoregressive(Bijection):
     def forward_and_log_det(self, z: Array, context: Array | None = None) -> tuple[Array, Array]:
         return _solve(self, z, context)
 
+    def given(self, z: Array, x: Array, context: Array | None = None) -> tuple[Array, Array]:
+        """``z`` moved as the coordinates ``x`` before each say, and the logarithms of the slopes.
+
+        Forward in one pass, for ``x`` that are known; all of the shape of ``z``.
+        """
+        circle = self._circle()
+        parameters = self.conditioner(_take(x, self.order), context, circle)
+        moved, log_slopes = self._move("forward", _take(z, self.order), parameters, circle)
+        return self._back(moved), self._back(log_slopes)
+
     def inverse_and_score(
         self, x: Array, score: Array, context: Array | None = None
     ) -> tuple[Array, Array, Array]:

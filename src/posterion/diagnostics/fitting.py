@@ -11,6 +11,7 @@ from posterion.core.status import Status
 from posterion.diagnostics.divergence import KolmogorovSmirnov, kolmogorov_smirnov_two
 from posterion.diagnostics.energy import EnergyDistance, energy_distance
 from posterion.diagnostics.health import Check, Health
+from posterion.diagnostics.transforms import Transforms
 
 __all__ = ["FitFindings", "TwoSamples", "assess_fit", "two_samples"]
 
@@ -22,6 +23,7 @@ ENERGY_LIMIT = 2000
 _Z, _Z_WARN = 4.5, 3.0
 _P, _P_WARN = 1e-4, 1e-3
 _OVERFIT = 3.0
+_TRANSFORMS, _CROSSING = 0.05, 1e-3
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class FitFindings:
         two: the comparison of samples; ``None`` where there were too few. On a surface the
             held-out rows are projected.
         surface: how far these were from it.
+        transforms: of held-out rows under their conditions, where the flow has them.
+        crossing: share of neighbouring levels whose quantiles cross, where they may.
         dropped, skipped: rows left out, steps without a finite gradient.
         improving: whether the loss was still falling at the end.
         measure, notes, seconds: as in :class:`Health`.
@@ -81,6 +85,8 @@ class FitFindings:
     best: int
     two: TwoSamples | None = None
     surface: SurfaceDistance | None = None
+    transforms: Transforms | None = None
+    crossing: float | None = None
     dropped: int = 0
     skipped: int = 0
     improving: bool = False
@@ -197,6 +203,28 @@ def assess_fit(found: FitFindings) -> Health:
                 "the draws can be told from held-out samples: "
                 + "; ".join(f"{c.name} is {c.measured()}" for c in checks if c.verdict == "bad")
             )
+    if found.transforms is not None:
+        pit, limit = found.transforms, _TRANSFORMS
+        far = pit.p_value < _P and pit.distance > limit
+        differ |= far
+        if far:
+            reasons.append(f"the transforms of {pit.where} are not uniform: {pit.distance:.3g} off")
+        checks.append(
+            Check(
+                "worst transform (PIT), KS p-value",
+                pit.p_value,
+                None,
+                f"> {_P:g}, or KS <= {limit:g}",
+                "bad" if far else "warn" if pit.p_value < _P_WARN else "good",
+                f"{pit.where}: largest difference {pit.distance:.3g}; of {pit.looked_at}, in bins "
+                f"of the condition too, {pit.rows} rows",
+            )
+        )
+    if found.crossing is not None:
+        verdict = "warn" if found.crossing > _CROSSING else "good"
+        note = "of neighbouring levels of 32, over held-out rows"
+        limit = f"<= {_CROSSING:g}"
+        checks.append(Check("quantiles that cross", found.crossing, None, limit, verdict, note))
     checks.append(
         Check("epochs", found.epochs, note=f"the one kept: {found.best}; {_WHY[found.stop]}")
     )

@@ -10,6 +10,7 @@ from posterion.core.progress import progress
 from posterion.diagnostics.calibrated import Calibration
 from posterion.diagnostics.calibration import calibration_of
 from posterion.targets.target import unflatten_theta
+from posterion.training.conditional import flat_draws
 from posterion.training.samples import context_rows, gather_samples
 
 __all__ = ["check_calibration"]
@@ -73,7 +74,9 @@ def check_calibration(
     with progress("calibrating", total=n, quiet=quiet) as bar:
         for number, start in enumerate(range(0, n, step)):
             part = slice(start, start + step)
-            drawn[part] = _flat(posterior.sample(draws, context=rows[part], seed=seed + number))
+            drawn[part] = flat_draws(
+                posterior.sample(draws, context=rows[part], seed=seed + number)
+            )
             if density:
                 log_prob = log_prob or (np.empty(n), np.empty((n, draws)))
                 try:
@@ -110,14 +113,6 @@ def check_calibration(
         notes=notes,
         seed=seed,
     )
-
-
-def _flat(draws: Any) -> np.ndarray:
-    """Draws of several conditions as coordinates ``(rows, n, d)``."""
-    if not isinstance(draws, Mapping):
-        return np.asarray(draws, np.float64)
-    parts = [np.asarray(a, np.float64) for a in draws.values()]
-    return np.concatenate([a.reshape(*a.shape[:2], -1) for a in parts], axis=2)
 
 
 def _beside(theta: Any, names: tuple[str, ...]) -> Any:

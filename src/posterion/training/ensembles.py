@@ -21,6 +21,7 @@ from posterion.core.status import Status
 from posterion.core.summary import LEVELS
 from posterion.diagnostics.health import Check, Health
 from posterion.targets.parameter import Parameter
+from posterion.training.conditional import Parts, parts_of, quantiles_of
 from posterion.training.spreads import EnsembleProfile, EnsembleSummary, summarise_members
 
 __all__ = ["Ensemble"]
@@ -180,6 +181,25 @@ class Ensemble(Result):
         given = {} if context is None else {"context": context}
         each = np.array([member.log_prob(x, **given) for member in self.members])
         return np.logaddexp.reduce(each, axis=0) - np.log(len(self.members))
+
+    def quantile(self, q: Any, *, context: Any = None, n: int = 1000, seed: int = 0) -> Any:
+        """Quantiles of the mixture, from ``n`` draws; arguments as of a `Fit`."""
+        return quantiles_of(self, q, context, n=n, seed=seed)
+
+    def predict(self, context: Any, *, n: int = 200, seed: int = 0) -> Parts:
+        """Mean and spread under each condition, aleatoric and epistemic parts told apart.
+
+        Args:
+            context: conditions ``(rows, width)``, or by name.
+            n: draws of each member under each condition.
+            seed: of the draws.
+
+        Raises:
+            SettingError: the members take no context, or ``n`` is below 2.
+        """
+        if not self.context:
+            raise SettingError(f"{self.name!r} has no context: `summary` has its mean and spread")
+        return parts_of(self.members, context, n=n, seed=seed)
 
     def given(self, context: Any) -> "Ensemble":
         """The ensemble under one condition."""

@@ -43,7 +43,7 @@ def fit(
     context: Any = None,
     parameters: Sequence[Parameter] | None = None,
     target: Target | None = None,
-    loss: str | Loss = "nll",
+    loss: str | Loss | None = None,
     seed: int = 0,
     drop: bool = False,
     devices: Sequence[Any] | None = None,
@@ -66,9 +66,10 @@ def fit(
         target: the density that the samples are of, where it is known: for
             ``loss="samples_and_density"``, and kept with the result.
         loss: ``"nll"``, ``"samples_and_density"``, ``"flow_matching"``,
-            ``"discflow"`` (a classifier gives weight to what the flow misses), or a
-            :class:`~posterion.training.losses.Loss`. A flow on a surface learns the surface first,
-            then the density on it.
+            ``"discflow"`` (a classifier gives weight to what the flow misses), ``"quantile"``, or a
+            :class:`~posterion.training.losses.Loss`. By default ``"quantile"`` for a
+            `posterion.quantile_network`, ``"nll"`` for other flows. A flow on a surface learns the
+            surface first, then the density on it.
         seed: of everything.
         drop: leave out rows that are not finite or outside of the support; they are counted.
         devices: that share each batch; the result is that of one, up to the order of sums.

@@ -39,7 +39,9 @@ from posterion.targets.target import (
     x_and_log_det,
     x_of,
 )
+from posterion.training.conditional import quantiles_of, transforms
 from posterion.training.losses import Learnable, log_probs
+from posterion.training.quantiles import crossing_rate
 from posterion.training.samples import context_rows
 from posterion.training.supports import warn_if_slow
 from posterion.training.surfaces import project_rows
@@ -162,6 +164,26 @@ class Fit(Result):
         if rows is not None:
             rows = np.broadcast_to(rows, (len(points), rows.shape[1]))
         return log_probs(self.flow, v.astype(np.float32), rows) + self._per_volume(log_det)
+
+    def quantile(self, q: Any, *, context: Any = None, n: int = 1000, seed: int = 0) -> Any:
+        """Quantiles of each coordinate, under each condition.
+
+        Of one coordinate they are exact, the flow's own; of several those of ``n`` draws each.
+
+        Args:
+            q: levels between 0 and 1, a number or several.
+            context: conditions, as of `sample`.
+            n: draws, for each condition.
+            seed: of the draws.
+
+        Returns:
+            An array ``(*q.shape, rows, dim)``, or a dict of arrays ``(*q.shape, rows, *shape)``;
+            without ``rows`` where no context is given.
+
+        Raises:
+            SettingError: levels that are not between 0 and 1, or context as of `sample`.
+        """
+        return quantiles_of(self, q, context, n=n, seed=seed)
 
     def given(self, context: Any) -> "Fit":
         """The distribution under one condition, ``(width,)`` or a dict of numbers by name."""
@@ -287,6 +309,7 @@ def examine(fit: Fit, fed: Any, outcome: dict[str, Any], *, seed: int) -> Fit:
     two = two_samples(
         drawn, x, names, seed=seed, context=held["context"].astype(np.float64), periods=periods
     )
+    given = None if rows is None else transforms(fit, held["v"], rows)
     measure = tuple(parameter.measure() for parameter in fit.parameters)
     if surface is not None:
         of_surface = f"{surface.size}-dimensional volume of the surface"
@@ -297,6 +320,8 @@ def examine(fit: Fit, fed: Any, outcome: dict[str, Any], *, seed: int) -> Fit:
         valid=_mean_log_prob(fit, fed.valid),
         two=two,
         surface=surface,
+        transforms=given,
+        crossing=crossing_rate(fit.flow, held["v"], rows),
         measure=measure,
         **outcome,
     )

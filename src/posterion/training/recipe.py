@@ -15,9 +15,10 @@ from posterion.training.losses import (
     SamplesAndDensity,
     continuous_of,
 )
+from posterion.training.quantiles import Pinball, has_quantiles, quantiles_of_flow
 from posterion.training.surfaces import ProjectedLikelihood, Reconstruction
 
-LOSSES = ("nll", "samples_and_density", "flow_matching", "discflow")
+LOSSES = ("nll", "samples_and_density", "flow_matching", "discflow", "quantile")
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def make_fit_method(changes: dict[str, Any]) -> FitMethod:
 
 
 def losses_of(
-    loss: str | Loss, flow: Learnable, target: Target | None, method: FitMethod
+    loss: str | Loss | None, flow: Learnable, target: Target | None, method: FitMethod
 ) -> tuple[Loss, ...]:
     """The losses of that name, to be minimised one after the other.
 
@@ -96,6 +97,8 @@ def losses_of(
     """
     if isinstance(loss, Loss):
         return (loss,)
+    if loss is None:
+        loss = "quantile" if has_quantiles(flow) else "nll"
     if loss not in LOSSES:
         raise SettingError(f"unknown loss {loss!r}; choose one of {', '.join(LOSSES)}")
     if isinstance(flow, ManifoldFlow):
@@ -105,6 +108,8 @@ def losses_of(
     if loss == "flow_matching":
         continuous_of(flow)
         return (FlowMatching(),)
+    if loss == "quantile":
+        return (Pinball(levels=8 if quantiles_of_flow(flow)[0].rises else 1),)
     if loss == "discflow":
         return (DiscFlow(),)
     if loss == "samples_and_density":

@@ -25,6 +25,7 @@ from posterion.distributions.families.continuous import continuous
 from posterion.distributions.families.couplings import coupling_spline, realnvp
 from posterion.distributions.families.manifold import manifold
 from posterion.distributions.families.parts import reference_base
+from posterion.distributions.families.quantiles import quantile_network
 from posterion.distributions.families.symmetric import equivariant, rotational
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "maf",
     "manifold",
     "neural_autoregressive",
+    "quantile_network",
     "realnvp",
     "reference_base",
     "rotational",

@@ -1,0 +1,175 @@
+"""What is asked of distributions under conditions: quantiles, and two parts of a variance."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+
+from posterion.bijections.base import apply_batch
+from posterion.core.cores import chunks
+from posterion.core.errors import SettingError
+from posterion.diagnostics.transforms import Transforms, transforms_of
+from posterion.distributions.bases import Normal
+from posterion.distributions.flow import Flow
+from posterion.targets.target import unflatten_theta, x_of
+from posterion.training.losses import row_by_row
+from posterion.training.samples import context_rows
+
+__all__ = ["Parts", "flat_draws", "parts_of", "quantiles_of", "transforms"]
+
+Floats = NDArray[np.float64]
+
+_AT_ONCE = 400_000
+_FEWEST = 200  # rows below which transforms say little
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Mean and spread under each condition, told apart by the law of total variance.
+
+    Arrays ``(rows, dim)``, in the order of the coordinates.
+
+    Attributes:
+        mean: over all members.
+        sd: epistemic and aleatoric part added in squares.
+        epistemic: standard deviation over the members of their means: what more rows would lessen.
+        aleatoric: root of the mean over the members of their variances: what stays.
+    """
+
+    mean: Floats
+    sd: Floats
+    epistemic: Floats
+    aleatoric: Floats
+
+
+def parts_of(members: Sequence[Any], context: Any, *, n: int, seed: int) -> Parts:
+    """Mean and spread of several fits under conditions, from ``n`` draws of each.
+
+    The part of the epistemic variance that comes from so few draws is taken off.
+
+    Args:
+        members: conditional fits.
+        context: ``(rows, width)``, or by name.
+        n: draws of each member under each condition.
+        seed: of the draws.
+
+    Raises:
+        SettingError: fewer than two draws, or no context.
+    """
+    if n < 2:
+        raise SettingError(f"a spread takes at least two draws, not {n}")
+    rows = context_rows(context, members[0].context)
+    dim = sum(parameter.size for parameter in members[0].parameters)
+    means, variances = [], []
+    for i, member in enumerate(members):
+        mean, variance = np.empty((len(rows), dim)), np.empty((len(rows), dim))
+        for number, start, stop in chunks(len(rows), max(1, _AT_ONCE // n)):
+            own = seed + 1009 * i + 1_000_003 * number
+            drawn = flat_draws(member.sample(n, context=rows[start:stop], seed=own))
+            mean[start:stop], variance[start:stop] = drawn.mean(axis=1), drawn.var(axis=1, ddof=1)
+        means.append(mean)
+        variances.append(variance)
+    mean, within = np.mean(means, axis=0), np.mean(variances, axis=0)
+    between = np.var(means, axis=0, ddof=1) if len(means) > 1 else np.zeros_like(mean)
+    between = np.maximum(between - within / n, 0)
+    return Parts(mean, np.sqrt(between + within), np.sqrt(between), np.sqrt(within))
+
+
+def quantiles_of(result: Any, q: Any, context: Any, *, n: int, seed: int) -> Any:
+    """Quantiles of each coordinate under each condition.
+
+    Of one coordinate of a flow on the line they are exact, the flow's own at the level; otherwise
+    those of ``n`` draws.
+
+    Args:
+        result: a conditional fit, or an ensemble of such.
+        q: levels between 0 and 1, a number or several.
+        context: ``(rows, width)``, or by name; ``None`` where it is fixed or there is none.
+        n: draws under each condition.
+        seed: of the draws.
+
+    Returns:
+        ``(*q.shape, rows, dim)`` for arrays, a dict of ``(*q.shape, rows, *shape)`` otherwise;
+        without ``rows`` where no context is given.
+
+    Raises:
+        SettingError: levels that are not between 0 and 1.
+    """
+    levels = _levels(q)
+    flat = np.atleast_1d(levels).ravel()
+    out = _own(result, flat, context)
+    if out is None and context is None:
+        out = np.quantile(flat_draws(result.sample(n, seed=seed), 1), flat, axis=0)
+    elif out is None:
+        rows = context_rows(context, result.context)
+        parts = []
+        for number, start, stop in chunks(len(rows), max(1, _AT_ONCE // n)):
+            own = seed + 1_000_003 * number
+            drawn = flat_draws(result.sample(n, context=rows[start:stop], seed=own))
+            parts.append(np.quantile(drawn, flat, axis=1))
+        out = np.concatenate(parts, axis=1)
+    out = out.reshape(*levels.shape, *out.shape[1:])
+    return out if result.form == "array" else unflatten_theta(result.parameters, out)
+
+
+def _own(fit: Any, levels: Floats, context: Any) -> Floats | None:
+    """The flow's own quantiles, where it has one coordinate on the line; sorted in level."""
+    flow = getattr(fit, "flow", None)
+    if not isinstance(flow, Flow) or not isinstance(flow.base, Normal) or fit.dim != 1:
+        return None
+    rows = fit._conditions(context)
+    count = 1 if rows is None else len(rows)
+    z = jnp.asarray(np.repeat(ndtri(np.sort(levels)), count)[:, None], jnp.float32)
+    given = None if rows is None else jnp.asarray(np.tile(rows, (len(levels), 1)))
+    v = apply_batch(flow.bijection.forward_and_log_det, z, context=given)[0]
+    x = np.sort(x_of(fit.frame, v).reshape(len(levels), count, 1), axis=0)
+    x = x[np.argsort(np.argsort(levels, kind="stable"), kind="stable")]
+    return x[:, 0] if context is None else x
+
+
+def transforms(fit: Any, v: Floats, context: Floats) -> Transforms | None:
+    """Of rows in the frame's coordinates; ``None`` where the flow is none from normals, or few.
+
+    Args:
+        fit: a conditional fit.
+        v: rows ``(n, dim)``.
+        context: as the flow sees it, ``(n, width)``.
+    """
+    flow = fit.flow
+    if not isinstance(flow, Flow) or not isinstance(flow.base, Normal) or len(v) < _FEWEST:
+        return None
+    z = row_by_row(_latent, flow, v, context)
+    kept = np.isfinite(z).all(axis=1)
+    names = [f"latent {i + 1}" for i in range(z.shape[1])]
+    return transforms_of(
+        ndtr(z[kept]), context[kept].astype(np.float64), names=names, conditions=fit.context
+    )
+
+
+@eqx.filter_jit
+def _latent(flow: Any, v: Array, context: Array | None) -> Array:
+    return apply_batch(flow.bijection.inverse_and_log_det, v, context=context)[0]
+
+
+def flat_draws(draws: Any, leading: int = 2) -> Floats:
+    """Draws as coordinates ``(rows, n, d)``, or ``(n, d)`` for one leading axis."""
+    if not isinstance(draws, Mapping):
+        return np.asarray(draws, np.float64)
+    parts = [np.asarray(a, np.float64) for a in draws.values()]
+    return np.concatenate([a.reshape(*a.shape[:leading], -1) for a in parts], axis=leading)
+
+
+def _levels(q: Any) -> Floats:
+    try:
+        levels = np.asarray(q, np.float64)
+    except (TypeError, ValueError):
+        levels = np.asarray(np.nan)
+    if q is None or isinstance(q, Mapping) or not ((levels > 0) & (levels < 1)).all():
+        raise SettingError(f"quantiles lie between 0 and 1, without the ends; got {q!r}")
+    return levels
