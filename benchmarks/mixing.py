@@ -162,7 +162,7 @@ def main(quick: bool, resume: bool) -> None:
     seed = SEEDS[0]
     kept = Kept("mixing", quick, resume)
     parts = [effective(seed, quick, kept), agreement(seed, quick, kept)]
-    print(f"{machine()}, seed {seed}.\n\n" + "\n".join(parts))
+    print(f"{machine()}, seed {seed}.\n\n" + "\n\n".join(parts))
 
 
 if __name__ == "__main__":
