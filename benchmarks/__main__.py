@@ -30,6 +30,7 @@ NAMES = (
     "emulators",
     "mixing",
     "susy",
+    "quantiles",
     "gpu",
 )
 TITLES = {
@@ -45,9 +46,10 @@ TITLES = {
     "emulators": "Gradients of Bayesian networks",
     "mixing": "Effective predictions for each gradient",
     "susy": "Supersymmetry",
+    "quantiles": "Quantile networks",
     "gpu": "On a graphics processor",
 }
-RESUMABLE = ("mixing", "susy")
+RESUMABLE = ("mixing", "susy", "quantiles")
 _HEAD = """# Results
 
 Written by `python -m benchmarks`; each section by its own module, on the machine and with the

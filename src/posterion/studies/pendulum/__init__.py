@@ -1,0 +1,1 @@
+"""The study ``pendulum``: gravity from periods, with its two kinds of uncertainty."""
