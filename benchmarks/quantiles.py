@@ -79,13 +79,14 @@ def judged(toy: str, model: str, seed: int, quick: bool) -> list[str]:
     far = [wasserstein(drawn[:, i], truth[:, i]) / sd[i] for i in range(len(sd))]
     floor = [wasserstein(other[:, i], truth[:, i]) / sd[i] for i in range(len(sd))]
     told = posterion.classify(np.hstack([drawn, given]), np.hstack([truth, given]), seed=seed)
+    auc = str(told.auc) if told.auc.error > 1e-6 else "void: it learned nothing"
     checks = {check.name: check.value for check in fit.health.checks}
     crossing = checks.get("quantiles that cross")
     pit = checks["worst transform (PIT), KS p-value"]
-    tell(f"{toy}, {model}: {np.round(far, 4)}, AUC {told.auc} in {seconds:.0f} s")
+    tell(f"{toy}, {model}: {np.round(far, 4)}, AUC {auc} in {seconds:.0f} s")
     return [
         toy, model, " ".join(f"{w:.4f}" for w in far), " ".join(f"{w:.4f}" for w in floor),
-        str(told.auc), "" if crossing is None else f"{crossing:.2g}", f"{pit:.2g}",
+        auc, "" if crossing is None else f"{crossing:.2g}", f"{pit:.2g}",
         fit.status.name, f"{seconds:.0f}",
     ]  # fmt: skip
 
