@@ -145,11 +145,9 @@ def transforms(fit: Any, v: np.ndarray, context: np.ndarray) -> Transforms | Non
     if not isinstance(flow, Flow) or not isinstance(flow.base, Normal) or len(v) < _FEWEST:
         return None
     z = row_by_row(_latent, flow, v, context)
-    kept = np.isfinite(z).all(axis=1)
+    u = np.where(np.isnan(z), 0.0, ndtr(z))  # a row without a level counts against the fit
     names = [f"latent {i + 1}" for i in range(z.shape[1])]
-    return transforms_of(
-        ndtr(z[kept]), context[kept].astype(np.float64), names=names, conditions=fit.context
-    )
+    return transforms_of(u, context.astype(np.float64), names=names, conditions=fit.context)
 
 
 @eqx.filter_jit
