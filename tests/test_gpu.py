@@ -22,6 +22,7 @@ FLOWS = {
     "autoregressive spline": lambda: flows.autoregressive_spline(20, hidden=(32, 32), seed=1),
     "coupling spline": lambda: flows.coupling_spline(20, hidden=(32, 32), seed=1),
     "realnvp": lambda: flows.realnvp(20, hidden=(32, 32), seed=1),
+    "quantiles": lambda: flows.quantile_network(4, hidden=(32, 32), seed=1),
 }
 
 

@@ -47,7 +47,7 @@ def posterior(pendulums: Pendulums, most_noise: float) -> Exact:
     """The posterior of each pendulum under the prior of the training rows.
 
     Args:
-        pendulums: with lengths of the training range.
+        pendulums: of any length; the posterior holds them for those of the training range.
         most_noise: of the prior of the noise.
     """
     n = len(pendulums.g)
