@@ -70,9 +70,10 @@ class PointSets:
     def sound(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
         """Which rows are finite, up to points at their end that are missing, ``(n,)``."""
         values = rows.reshape(len(rows), self.points, self.features)
-        missing = np.isnan(values).all(axis=2)
+        missing: NDArray[np.bool_] = np.asarray(np.isnan(values).all(axis=2))
         ends = (missing[:, 1:] >= missing[:, :-1]).all(axis=1)
-        return np.asarray(ends & (missing | np.isfinite(values).all(axis=2)).all(axis=1))
+        sound = np.asarray(missing | np.isfinite(values).all(axis=2))
+        return np.asarray(ends & sound.all(axis=1))
 
     def each(self, rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
         """The points of all sets, ``(m, features)``, and of which row each is, ``(m,)``."""
@@ -86,7 +87,7 @@ class PointSets:
         Zero for what a set has too few points for. For checks: nothing in it is learned.
         """
         values = rows.reshape(len(rows), self.points, self.features).astype(np.float64)
-        there = ~np.isnan(values).any(axis=2)
+        there: NDArray[np.bool_] = np.asarray(~np.isnan(values).any(axis=2))
         count = there.sum(axis=1)
         values = np.where(there[..., None], values, 0.0)
         divisor = np.maximum(count, 1)[:, None]
