@@ -1,6 +1,8 @@
 """Networks of sets: what they give does not depend on the order of the points.
 
-A set comes flat, point after point; a point that is missing is NaN, and left out.
+A set comes flat, point after point; a point that is missing is NaN, and left out. Features are seen
+by their inverse hyperbolic sines: nearly themselves about zero, and logarithms far away, so that a
+few far points do not decide.
 """
 
 import equinox as eqx
@@ -21,7 +23,9 @@ _SMALL = 1e-5
 class DeepSet(eqx.Module):
     """A network of each point, mean and largest of what it gives, a network of these.
 
-    The second network sees the number of points too, ``log(1 + n)`` over its largest value.
+    The first network sees a point and its distance from the mean of the set, without which a spread
+    would be a small difference of large means. The second sees the number of points too,
+    ``log(1 + n)`` over its largest value.
 
     Args:
         points: that a set has at the most.
@@ -35,7 +39,7 @@ class DeepSet(eqx.Module):
     Raises:
         SettingError: sizes below 1.
 
-    Source: Zaheer et al., 1703.06114, theorem 2.
+    Source: Zaheer et al., 1703.06114, theorem 2 and, for the distances, equation 4.
     """
 
     each: MLP
@@ -58,17 +62,23 @@ class DeepSet(eqx.Module):
         if not each:
             raise SettingError("the network of each point needs at least one width")
         first, second = jax.random.split(key)
-        self.each = MLP(features, each[-1], each[:-1], activation, key=first)
+        self.each = MLP(2 * features, each[-1], each[:-1], activation, key=first)
         self.whole = MLP(2 * each[-1] + 1, out_size, whole, activation, key=second)
         self.points, self.features = points, features
 
     def __call__(self, x: Float[Array, "in_size ..."]) -> Float[Array, "out_size ..."]:
         """The output at one flat set, or at a batch of them along a last axis."""
         values, there = _parted(x, self.points, self.features)
-        out = self.each(values.reshape(self.features, -1))
-        out = out.reshape(-1, *there.shape)
         count = jnp.sum(there, axis=0)
-        mean = jnp.sum(jnp.where(there, out, 0), axis=1) / jnp.maximum(count, 1).astype(x.dtype)
+
+        def mean_of(points: Array) -> Array:
+            divisor = jnp.maximum(count, 1).astype(x.dtype)
+            return jnp.sum(jnp.where(there, points, 0), axis=1) / divisor
+
+        away = values - mean_of(values)[:, None]
+        out = self.each(jnp.arcsinh(jnp.concatenate([values, away])).reshape(2 * self.features, -1))
+        out = out.reshape(-1, *there.shape)
+        mean = mean_of(out)
         highest = jnp.max(jnp.where(there, out, -jnp.inf), axis=1)
         highest = jnp.where(count > 0, highest, 0)
         whole = self.whole(jnp.concatenate([mean, highest, _size(count, self.points, x)]))
@@ -183,7 +193,7 @@ class SetAttention(eqx.Module):
     def __call__(self, x: Float[Array, "in_size ..."]) -> Float[Array, "out_size ..."]:
         """The output at one flat set, or at a batch of them along a last axis."""
         values, there = _parted(x, self.points, self.features)
-        out = self.enter(values.reshape(self.features, -1)).reshape(-1, *there.shape)
+        out = self.enter(jnp.arcsinh(values).reshape(self.features, -1)).reshape(-1, *there.shape)
         for block in self.blocks:
             out = block(out, out, there)
         seed = jnp.broadcast_to(self.seed[:, None, None], (len(self.seed), 1, there.shape[1]))

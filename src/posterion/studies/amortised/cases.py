@@ -84,8 +84,8 @@ def _moons(settings: Settings) -> Case:
 
 def _sir(settings: Settings) -> Case:
     def flow(seed: int) -> Flow:
-        own = flows.maf(
-            2, context_dim=16, transforms=3, hidden=(64, 64), activation="silu", seed=seed
+        own = flows.neural_autoregressive(
+            2, context_dim=16, hidden=(64, 64), activation="silu", seed=seed
         )
         return summarised(own, mlp((128, 128), "silu"), width=10, seed=seed)
 

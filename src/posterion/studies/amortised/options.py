@@ -20,7 +20,7 @@ class Settings:
     draws: int = setting(400, "from the posterior of each of them")
     observed: int = setting(12, "further simulations whose exact posterior is compared with")
     compared: int = setting(10_000, "draws from either posterior for each of these")
-    points: int = setting(50, "of the largest set")
+    points: int = setting(20, "of the largest set")
 
     def __post_init__(self) -> None:
         least = {

@@ -12,7 +12,7 @@ __all__ = ["log_likelihood", "posterior", "simulated"]
 
 Floats = NDArray[np.float64]
 
-_SHAPE, _SCALE, _WEIGHT = 3.0, 2.0, 0.25
+_SHAPE, _SCALE, _WEIGHT = 5.0, 4.0, 0.25
 _FEWEST = 2
 
 
