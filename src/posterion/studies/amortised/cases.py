@@ -110,15 +110,15 @@ def _sets(settings: Settings) -> Case:
     points = settings.points
 
     def flow(network: Any, seed: int) -> Flow:
-        own = flows.maf(
-            2, context_dim=8, transforms=3, hidden=(64, 64), activation="silu", seed=seed
+        own = flows.neural_autoregressive(
+            2, context_dim=8, hidden=(64, 64), activation="silu", seed=seed
         )
         return summarised(own, network(points, 1), seed=seed)
 
     def simulated(n: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
         return sets.simulated(n, points, rng)
 
-    attention = partial(set_attention, blocks=1)
+    attention = partial(set_attention, width=16, heads=2, blocks=1)
     return Case(
         "sets",
         "Sets of measurements",
@@ -129,5 +129,5 @@ def _sets(settings: Settings) -> Case:
         sets.posterior,
         np.asarray,
         {"deep set": partial(flow, deep_set), "attention": partial(flow, attention)},
-        {"batch": 512, "rate": 2e-3},
+        {"batch": 512, "rate": 1e-3},
     )

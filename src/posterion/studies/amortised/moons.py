@@ -37,7 +37,7 @@ def log_likelihood(theta: Floats, x: Floats) -> Floats:
     u, v = (x - _shift(theta) - [_OFFSET, 0]).T
     r = np.hypot(u, v)
     log_r = -0.5 * ((r - _RADIUS) / _WIDTH) ** 2 - np.log(_WIDTH * np.sqrt(2 * np.pi))
-    return np.where(u > 0, log_r - np.log(np.pi * r), -np.inf)
+    return np.where(u > 0, log_r - np.log(np.pi * np.where(u > 0, r, 1.0)), -np.inf)
 
 
 def posterior(x: Floats, n: int, rng: np.random.Generator) -> Floats:
