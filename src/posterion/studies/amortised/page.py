@@ -140,7 +140,7 @@ def _pictures(rows: Sequence[Measured]) -> Image:
         for axes_row, (name, draws, colour) in zip(grid, named, strict=True):
             for i, axes in enumerate(axes_row):
                 x, y = draws[i, :_POINTS].T
-                axes.plot(x, y, ".", ms=1.2, alpha=0.4, mew=0, color=colour, rasterized=True)
+                axes.plot(x, y, ".", ms=2, alpha=0.5, mew=0, color=colour, rasterized=True)
                 axes.plot(*truth.theta[i], "x", color=COLOURS[1], ms=6)
                 axes.locator_params(nbins=4)
             axes_row[0].set_ylabel(f"{name}\n{second}")
