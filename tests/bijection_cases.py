@@ -33,6 +33,7 @@ from posterion.bijections import (
     QuantileMap,
     RationalQuadraticSpline,
     Stack,
+    Summarised,
     SupportMap,
     VectorCoupling,
     Whitening,
@@ -41,6 +42,7 @@ from posterion.bijections import (
 )
 from posterion.bijections.elementwise import wrap
 from posterion.bijections.support import KINDS
+from posterion.networks import DeepSet, SetAttention
 
 DIM = 3
 MIXED = (False, True, False)
@@ -185,6 +187,24 @@ CASES = {
     ),
     "continuous": Case(lambda: continuous(2), context=2, identity=True),
     "continuous, mixed": Case(lambda: continuous(2, MIXED), MIXED, 2, identity=True),
+    "summarised by a deep set": Case(
+        lambda: Summarised(
+            coupling(AffineTransformer(), 2),
+            DeepSet(3, 2, 2, (5, 4), (4,), key=jax.random.key(0)),
+            6,
+        ),
+        context=6,
+        identity=True,
+    ),
+    "summarised by attention": Case(
+        lambda: Summarised(
+            autoregressive(SPLINE, 2),
+            SetAttention(3, 2, 2, 4, 2, 1, (4,), key=jax.random.key(0)),
+            6,
+        ),
+        context=6,
+        identity=True,
+    ),
     "support": Case(
         lambda: SupportMap(
             KINDS,

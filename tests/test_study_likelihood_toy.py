@@ -177,7 +177,7 @@ def test_what_is_kept_is_of_one_run(tmp_path):
         return posterion.fit(posterion.flows.maf(2, hidden=(4,)), draws, epochs=1, quiet=True)
 
     def run(seed, resume):
-        return Run("likelihood-toy", target, {"seed": seed}, seed, tmp_path, resume)
+        return Run("likelihood-toy", {"seed": seed}, seed, tmp_path, resume, target)
 
     first, seconds = kept(run(1, False), "a row", make)
     assert (tmp_path / "a-row.posterion").exists()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from posterion.core.citations import cite
     from posterion.core.status import Status
     from posterion.distributions import families as flows
+    from posterion.distributions import summarised
     from posterion.distributions.families import quantile_network
     from posterion.emulators import Emulator, emulate
     from posterion.sampling import profile, sample_chain
@@ -79,6 +80,7 @@ __all__ = [
     "reports",
     "sample_chain",
     "sampling",
+    "summarised",
     "targets",
     "training",
 ]
@@ -105,6 +107,7 @@ _ROOM_OF = {
     "profile": "sampling",
     "quantile_network": "distributions.families",
     "sample_chain": "sampling",
+    "summarised": "distributions",
 }
 
 

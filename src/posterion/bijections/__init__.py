@@ -19,6 +19,7 @@ from posterion.bijections.piecewise import (
 )
 from posterion.bijections.quantile import MaskedQuantiles, QuantileMap, Quantiles
 from posterion.bijections.splines import CircularSpline, MixedTransformer, RationalQuadraticSpline
+from posterion.bijections.summarised import Summarised
 from posterion.bijections.support import SupportMap
 from posterion.bijections.whitening import Whitening
 
@@ -46,6 +47,7 @@ __all__ = [
     "Quantiles",
     "RationalQuadraticSpline",
     "Stack",
+    "Summarised",
     "SupportMap",
     "Transformer",
     "VectorCoupling",

@@ -6,6 +6,7 @@ from posterion.distributions.bases import Normal, Product, Uniform, VonMises
 from posterion.distributions.flow import Flow
 from posterion.distributions.manifold import ManifoldFlow, projected, projected_log_probs
 from posterion.distributions.mixture import Mixture, NormalMixture
+from posterion.distributions.summarising import summarised
 from posterion.distributions.symmetric import Symmetrised
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "flows",
     "projected",
     "projected_log_probs",
+    "summarised",
 ]

@@ -268,7 +268,7 @@ def _of_target(target: Target, seed: int, starts: Floats | None = None) -> _Hill
     )
 
 
-def flow_density(flow: Any, frame: Frame, context: Floats | None = None) -> Density:
+def flow_density(flow: Any, frame: Frame, context: np.ndarray | None = None) -> Density:
     """Log-density of coordinates ``(n, dim)`` of a flow in its frame, all of it in float64.
 
     Args:

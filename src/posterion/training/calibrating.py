@@ -11,7 +11,8 @@ from posterion.diagnostics.calibrated import Calibration
 from posterion.diagnostics.calibration import calibration_of
 from posterion.targets.target import unflatten_theta
 from posterion.training.conditional import flat_draws
-from posterion.training.samples import context_rows, gather_samples
+from posterion.training.samples import conditions_of, gather_samples
+from posterion.training.summaries import shown
 
 __all__ = ["check_calibration"]
 
@@ -41,7 +42,8 @@ def check_calibration(
         posterior: a conditional `Fit`, or whatever has ``parameters``, ``context`` (names of its
             columns), ``sample(n, context=, seed=)`` and, for ``density``, ``log_prob(x, context)``.
         theta: parameters, one a row: an array ``(n, d)``, a dict, a DataFrame, or a table's path.
-        context: ``(n, width)``, or by name; by default columns of ``theta`` of these names.
+        context: ``(n, width)``, by name, or sets as `fit` takes them; by default columns of
+            ``theta`` of these names.
         draws: from each posterior; the tails beyond three standard deviations take 370.
         density: whether the log-density is ranked; costs ``n * draws`` of its evaluations.
         quantities: further functions by name, of parameters (a dict of arrays ``(n, *shape)``) and
@@ -61,7 +63,7 @@ def check_calibration(
             "has nothing to average over; `compare` holds its draws against samples"
         )
     parameters = tuple(posterior.parameters)
-    beside = _beside(theta, names) if context is None else context_rows(context, names)
+    beside = _beside(theta, posterior) if context is None else conditions_of(posterior, context)
     given = gather_samples(theta, context=beside, parameters=parameters)
     x, rows, _ = given.cut(np.concatenate(list(given.rows.chunks())))
     columns = [column for parameter in parameters for column in parameter.columns]
@@ -104,7 +106,7 @@ def check_calibration(
     return calibration_of(
         x,
         drawn,
-        context=rows,
+        context=shown(posterior, rows)[0],
         names=columns,
         log_prob=log_prob,
         quantities=found,
@@ -115,9 +117,10 @@ def check_calibration(
     )
 
 
-def _beside(theta: Any, names: tuple[str, ...]) -> Any:
+def _beside(theta: Any, posterior: Any) -> Any:
     """The context among the columns of a table: its names, or its rows where vectors hold them."""
     if not (isinstance(theta, Mapping) or hasattr(theta, "columns")):
-        return list(names)
+        return list(posterior.context)
+    names = tuple(posterior.context)
     whole = {name.partition("[")[0] for name in names}
-    return context_rows({k: theta[k] for k in theta if k in names or k in whole}, names)
+    return conditions_of(posterior, {k: theta[k] for k in theta if k in names or k in whole})

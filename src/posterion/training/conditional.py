@@ -19,7 +19,8 @@ from posterion.distributions.bases import Normal
 from posterion.distributions.flow import Flow
 from posterion.targets.target import unflatten_theta, v_and_log_det, x_of
 from posterion.training.losses import row_by_row
-from posterion.training.samples import context_rows
+from posterion.training.samples import conditions_of
+from posterion.training.summaries import seen, shown
 
 __all__ = ["Parts", "flat_draws", "levels_of", "parts_of", "quantiles_of", "transforms"]
 
@@ -65,7 +66,7 @@ def parts_of(members: Sequence[Any], context: Any, *, n: int, seed: int) -> Part
     """
     if n < 2:
         raise SettingError(f"a spread takes at least two draws, not {n}")
-    rows = context_rows(context, members[0].context)
+    rows = conditions_of(members[0], context)
     dim = sum(parameter.size for parameter in members[0].parameters)
     means, variances, noise = [], [], 0.0
     for i, member in enumerate(members):
@@ -113,7 +114,7 @@ def quantiles_of(result: Any, q: Any, context: Any, *, n: int, seed: int) -> Any
     if out is None and context is None:
         out = np.quantile(flat_draws(result.sample(n, seed=seed), 1), flat, axis=0)
     elif out is None:
-        rows = context_rows(context, result.context)
+        rows = conditions_of(result, context)
         parts = []
         for number, start, stop in chunks(len(rows), max(1, _AT_ONCE // n)):
             own = seed + 1_000_003 * number
@@ -129,7 +130,7 @@ def _own(fit: Any, levels: Floats, context: Any) -> Floats | None:
     flow = getattr(fit, "flow", None)
     if not isinstance(flow, Flow) or not isinstance(flow.base, Normal) or fit.dim != 1:
         return None
-    rows = fit._conditions(context)
+    flow, rows = seen(flow, fit._conditions(context))
     count = 1 if rows is None else len(rows)
     z = jnp.asarray(np.repeat(ndtri(np.sort(levels)), count)[:, None], jnp.float32)
     given = None if rows is None else jnp.asarray(np.tile(rows, (len(levels), 1)))
@@ -172,7 +173,8 @@ def transforms(fit: Any, v: np.ndarray, context: np.ndarray) -> Transforms | Non
     z = row_by_row(_latent, flow, v, context)
     u = np.where(np.isnan(z), 0.0, ndtr(z))  # a row without a level counts against the fit
     names = [f"latent {i + 1}" for i in range(z.shape[1])]
-    return transforms_of(u, context.astype(np.float64), names=names, conditions=fit.context)
+    beside, conditions = shown(fit, context)
+    return transforms_of(u, beside, names=names, conditions=conditions)
 
 
 @eqx.filter_jit

@@ -32,7 +32,7 @@ from posterion.optimisation import Trained, run_segment, trainable
 from posterion.training.fitted import Fit
 from posterion.training.losses import log_probs
 from posterion.training.posterior import Posterior
-from posterion.training.samples import context_rows
+from posterion.training.samples import conditions_of
 
 _SEGMENT = 200
 _POOL = 65536
@@ -203,7 +203,7 @@ def distill(
     if flow.context_shape is not None:
         if context is None or not isinstance(teacher, Fit):
             raise SettingError("the teacher has a context: give context=, rows to learn under")
-        found = context_rows(context, teacher.context)
+        found = conditions_of(teacher, context)
         found = (found - teacher.context_location) / teacher.context_scale
         rows = np.resize(found, (_POOL, found.shape[1])).astype(np.float32)
     x = np.asarray(_draws(flow, jax.random.key(seed), rows, _POOL)[0])

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from posterion import bundles
 from posterion.core.columns import columns_of, pick
 from posterion.core.errors import SettingError
+from posterion.core.point_sets import PointSets
 from posterion.core.registry import register
 from posterion.core.result import DRAWS, Result
 from posterion.core.status import Status
@@ -100,6 +101,11 @@ class Ensemble(Result):
     def context(self) -> tuple[str, ...]:
         """Names of the context's columns; empty where there is none."""
         return tuple(getattr(self.members[0], "context", ()))
+
+    @property
+    def sets(self) -> PointSets | None:
+        """How the context holds a set of points, where it does."""
+        return getattr(self.members[0], "sets", None)
 
     @property
     def form(self) -> str:

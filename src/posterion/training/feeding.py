@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -84,10 +84,7 @@ def feed(samples: Samples, prepared: Prepared, *, batch: int, validation: float,
         SampleError: too few rows for either.
     """
     train_rows, valid_rows = samples.rows.split(validation, seed)
-    train, valid = (
-        Samples(r, samples.parameters, samples.context, samples.weighted, samples.form)
-        for r in (train_rows, valid_rows)
-    )
+    train, valid = (replace(samples, rows=rows) for rows in (train_rows, valid_rows))
     held_out = _read(valid, prepared, _HELD_OUT)
     width = samples.dim + len(samples.context) + 1
     held = None

@@ -9,7 +9,7 @@
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from posterion.training.preparing import Prepared, prepare
 from posterion.training.recipe import FitMethod, losses_of, make_fit_method
 from posterion.training.running import Run
 from posterion.training.samples import Samples, gather_samples
+from posterion.training.summaries import sets_of
 from posterion.training.supports import core_and_support, symmetry, warn_if_slow
 
 CITATIONS = ("posterion", "kingma2015", "jax2018", "kidger2021")
@@ -61,7 +62,9 @@ def fit(
             :class:`~posterion.sampling.Chain`, or a table's path: ``.parquet .h5 .root .npz .csv``.
             Files larger than a quarter of a GB are read anew in each epoch, in bounded memory.
         weights: one a row, or the name of a column.
-        context: the condition of each row, (n, width), or names of columns.
+        context: the condition of each row, (n, width), or names of columns. For a flow
+            `posterion.summarised` by a network of sets (n, points, features), or a list of arrays
+            (points, features): missing points are NaN, at the end.
         parameters: names, units, labels and bounds of the coordinates.
         target: the density that the samples are of, where it is known: for
             ``loss="samples_and_density"``, and kept with the result.
@@ -95,9 +98,11 @@ def fit(
         raise SettingError("resume needs the file to go on from: give checkpoint=")
     if parameters is None and target is not None:
         parameters = target.parameters
-    given = gather_samples(samples, weights=weights, context=context, parameters=parameters)
+    given = gather_samples(
+        samples, weights=weights, context=context, parameters=parameters, sets=sets_of(flow)
+    )
     core, support, described = core_and_support(flow, given, declared=parameters is not None)
-    given = Samples(given.rows, described, given.context, given.weighted, given.form, given.notes)
+    given = replace(given, parameters=described)
     warn_if_slow(core, "inverse")
     if target is not None and list(target.names) != (named := [p.name for p in described]):
         raise SettingError(

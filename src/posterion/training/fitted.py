@@ -17,6 +17,7 @@ from posterion.bijections.base import apply_batch
 from posterion.core.cores import chunks
 from posterion.core.errors import DensityError, SampleError, SettingError
 from posterion.core.estimate import Estimate
+from posterion.core.point_sets import PointSets
 from posterion.core.registry import register
 from posterion.core.result import Result
 from posterion.core.status import Status
@@ -42,7 +43,8 @@ from posterion.targets.target import (
 from posterion.training.conditional import quantiles_of, transforms
 from posterion.training.losses import Learnable, log_probs
 from posterion.training.quantiles import crossing_rate
-from posterion.training.samples import context_rows
+from posterion.training.samples import conditions_of
+from posterion.training.summaries import seen, sets_of, shown
 from posterion.training.supports import warn_if_slow
 from posterion.training.surfaces import project_rows
 
@@ -121,6 +123,11 @@ class Fit(Result):
         """Number of coordinates."""
         return self.frame.dim
 
+    @property
+    def sets(self) -> PointSets | None:
+        """How the context holds a set of points, where it does."""
+        return sets_of(self.flow)
+
     def sample(self, n: int, *, context: Any = None, seed: int) -> Any:
         """``n`` independent draws, float64, in the form of the samples.
 
@@ -128,7 +135,8 @@ class Fit(Result):
 
         Args:
             n: number of draws (for each condition).
-            context: conditions ``(rows, width)``, or a dict or DataFrame by their names.
+            context: conditions ``(rows, width)``, or a dict or DataFrame by their names; sets of
+                points as `fit` takes them.
             seed: of the draws.
 
         Returns:
@@ -163,7 +171,8 @@ class Fit(Result):
         v, log_det = v_and_log_det(self.frame, points)
         if rows is not None:
             rows = np.broadcast_to(rows, (len(points), rows.shape[1]))
-        return log_probs(self.flow, v.astype(np.float32), rows) + self._per_volume(log_det)
+        flow, rows = seen(self.flow, rows)
+        return log_probs(flow, v.astype(np.float32), rows) + self._per_volume(log_det)
 
     def quantile(self, q: Any, *, context: Any = None, n: int = 1000, seed: int = 0) -> Any:
         """Quantiles of each coordinate, under each condition.
@@ -186,12 +195,12 @@ class Fit(Result):
         return quantiles_of(self, q, context, n=n, seed=seed)
 
     def given(self, context: Any) -> "Fit":
-        """The distribution under one condition, ``(width,)`` or a dict of numbers by name."""
+        """The distribution under one condition: ``(width,)``, a set, or numbers by name."""
         if not self.context:
             raise SettingError(f"{self.name!r} has no context")
         if isinstance(context, Mapping):
             context = {name: np.atleast_1d(value) for name, value in context.items()}
-        rows = context_rows(context, self.context)
+        rows = conditions_of(self, context)
         if len(rows) != 1:
             raise SettingError(f"given takes one condition, not {len(rows)}")
         return replace(self, condition=rows[0])
@@ -217,7 +226,8 @@ class Fit(Result):
         """Log-density of coordinates ``(n, dim)``, float64 and differentiable; inside x64."""
         if self.on_surface:
             raise DensityError(f"{self.name!r} lies on a surface: it has no density in its space")
-        return flow_density(self.flow, self.frame, self._conditions(None))
+        flow, rows = seen(self.flow, self._conditions(None))
+        return flow_density(flow, self.frame, rows)
 
     def profile(self, name: str, grid: ArrayLike | None = None, *, seed: int = 0) -> Profile:
         """The profile of one coordinate; see `posterion.profile`."""
@@ -247,7 +257,7 @@ class Fit(Result):
                     "fix one by fit.given(context)"
                 )
             context = self.condition
-        rows = context_rows(context, self.context)
+        rows = conditions_of(self, context)
         return ((rows - self.context_location) / self.context_scale).astype(np.float32)
 
     def _draw(self, n: int, rows: np.ndarray | None, seed: int) -> np.ndarray:
@@ -255,6 +265,7 @@ class Fit(Result):
         if n < 1:
             raise SettingError(f"the number of draws must be positive, got {n}")
         total = n if rows is None else n * len(rows)
+        flow, rows = seen(self.flow, rows)
         x = np.empty((total, self.dim))
         key = jax.random.key_data(jax.random.key(seed))
         for number, start, stop in chunks(total, _CHUNK):
@@ -262,7 +273,7 @@ class Fit(Result):
             if rows is not None:
                 index = np.minimum(np.arange(start, start + _CHUNK), total - 1) // n
                 given = jnp.asarray(rows[index])
-            part = _draw(self.flow, key, jnp.asarray(number, jnp.int32), given)
+            part = _draw(flow, key, jnp.asarray(number, jnp.int32), given)
             x[start:stop] = x_of(self.frame, part)[: stop - start]
         return x
 
@@ -307,7 +318,7 @@ def examine(fit: Fit, fed: Any, outcome: dict[str, Any], *, seed: int) -> Fit:
         for _ in range(p.size)
     ]
     two = two_samples(
-        drawn, x, names, seed=seed, context=held["context"].astype(np.float64), periods=periods
+        drawn, x, names, seed=seed, context=shown(fit, held["context"])[0], periods=periods
     )
     given = None if rows is None else transforms(fit, held["v"], rows)
     measure = tuple(parameter.measure() for parameter in fit.parameters)

@@ -21,6 +21,7 @@ from posterion.core.cores import chunks
 from posterion.core.errors import SettingError
 from posterion.distributions.flow import Flow
 from posterion.distributions.manifold import ManifoldFlow
+from posterion.distributions.summarising import see_through
 from posterion.targets.target import Target, pad_rows
 
 _CHUNK = 16384
@@ -108,8 +109,9 @@ class FlowMatching(Loss):
     def value(self, flow: Flow, batch: Batch, key: Array, inputs: Inputs) -> Array:
         inner, noise = jax.random.split(key)
         z = flow.base.sample(noise, batch.v.shape[:1])
+        flow, context = see_through(flow, batch.context)
         return flow_matching_loss(
-            continuous_of(flow), z, batch.v, inner, context=batch.context, weights=batch.weight
+            continuous_of(flow), z, batch.v, inner, context=context, weights=batch.weight
         )
 
     def costs(self, flow: Any, v: np.ndarray, context: np.ndarray | None) -> np.ndarray:
@@ -118,6 +120,8 @@ class FlowMatching(Loss):
 
 @eqx.filter_jit
 def _mismatches(flow: Flow, v: Array, context: Array | None) -> Array:
+    flow, context = see_through(flow, context)
+
     def once(key: Array) -> Array:
         inner, noise = jax.random.split(key)
         z = flow.base.sample(noise, v.shape[:1])
@@ -132,7 +136,7 @@ def continuous_of(flow: Flow) -> Continuous:
     Raises:
         SettingError: it is of another kind.
     """
-    bijection: Any = flow.bijection
+    bijection: Any = see_through(flow)[0].bijection
     while len(getattr(bijection, "bijections", ())) == 1:
         bijection = bijection.bijections[0]
     if not isinstance(bijection, Continuous):

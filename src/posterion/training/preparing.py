@@ -50,7 +50,7 @@ class Prepared:
         """``v``, ``context`` and ``weight`` of the usable rows of a chunk, float32."""
         x, context, weights = samples.cut(chunk)
         if self.dropped:
-            kept = _usable(self.frame.support, chunk, x)[0]
+            kept = _usable(self.frame.support, samples.finite(chunk), x)[0]
             x, context, weights = x[kept], context[kept], weights[kept]
         v, _ = v_and_log_det(self.frame, x)
         return {
@@ -121,8 +121,9 @@ def prepare(
     with progress("looking through the samples", total=samples.rows.count, quiet=quiet) as bar:
         for chunk in samples.rows.chunks(CHUNK):
             x, context, weights = samples.cut(chunk)
-            kept, outside = _usable(support, chunk, x)
-            bad.note(count, chunk, kept, outside)
+            finite = samples.finite(chunk)
+            kept, outside = _usable(support, finite, x)
+            bad.note(count, finite, kept, outside)
             if weights[kept].min(initial=0.0) < 0:
                 row = count + int(np.flatnonzero(kept & (weights < 0))[0])
                 raise SampleError(f"the weight of row {row} is negative; weights count events")
@@ -136,14 +137,18 @@ def prepare(
                     plain = Frame.plain(support)
                 u, _ = v_and_log_det(plain, x)
                 inner = inner or _Sums(u.mean(axis=0))
-                outer = outer or _Sums(context.mean(axis=0))
                 inner.add(u, weights)
-                outer.add(context, weights)
+                each, theirs = samples.conditions(context, weights)
+                if len(each):
+                    outer = outer or _Sums(each.mean(axis=0))
+                    outer.add(each, theirs)
             bar.update(count)
     bad.judge(drop)
     dim = len(names)
-    if inner is None or outer is None or used <= dim:
+    if inner is None or used <= dim:
         raise SampleError(f"there are {used} usable rows for {dim} coordinates; more are needed")
+    if outer is None:
+        raise SampleError("all sets of the context are empty")
     if not inner.weight > 0:
         raise SampleError("all weights are zero")
     mean, covariance = inner.moments()
@@ -159,14 +164,16 @@ def prepare(
     flat = scale <= _FLAT * (1 + np.abs(context_mean))
     notes = list(samples.notes)
     if flat.any():
-        which = ", ".join(n for n, f in zip(samples.context, flat, strict=True) if f)
+        names = samples.context[: len(flat)]  # of sets: features, by the first point
+        which = ", ".join(n for n, f in zip(names, flat, strict=True) if f)
         notes.append(f"the context's {which} does not vary: nothing is learned of it")
     if bad.total and drop:
         notes.append(f"dropped: {bad.text()}")
+    alike = 1 if samples.sets is None else samples.sets.points
     return Prepared(
         Frame.of(location, lower, support, 0.0),
-        context_mean,
-        np.where(flat, 1.0, scale),
+        np.tile(context_mean, alike),
+        np.tile(np.where(flat, 1.0, scale), alike),
         inner.weight / used,
         used,
         inner.weight**2 / squares,
@@ -176,13 +183,13 @@ def prepare(
 
 
 def _usable(
-    support: SupportMap, chunk: np.ndarray, x: np.ndarray
+    support: SupportMap, finite: NDArray[np.bool_], x: np.ndarray
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which rows are finite and inside, ``(n,)``; which coordinates are outside, ``(n, dim)``."""
     with jax.enable_x64(True):
         lower, upper = map(np.asarray, support.ends())
     outside = (x < lower) | (x > upper)
-    usable = np.logical_and(np.isfinite(chunk).all(axis=1), ~outside.any(axis=1))
+    usable = np.logical_and(finite, ~outside.any(axis=1))
     return np.asarray(usable), outside
 
 
@@ -196,10 +203,10 @@ class _Bad:
         self.outside = np.zeros(len(names), int)
         self.total = 0
 
-    def note(self, start: int, chunk: np.ndarray, kept: np.ndarray, outside: np.ndarray) -> None:
+    def note(self, start: int, finite: np.ndarray, kept: np.ndarray, outside: np.ndarray) -> None:
         rows = np.flatnonzero(~kept)
         self.first += (start + rows[: _SHOWN - len(self.first)]).tolist()
-        self.not_finite += int((~np.isfinite(chunk).all(axis=1)).sum())
+        self.not_finite += int((~finite).sum())
         self.outside += outside.sum(axis=0)
         self.total += len(rows)
 

@@ -13,6 +13,8 @@ from posterion.bijections.base import Bijection
 from posterion.bijections.compose import Chain
 from posterion.bijections.quantile import Quantiles
 from posterion.core.errors import SettingError
+from posterion.distributions.flow import Flow
+from posterion.distributions.summarising import see_through
 from posterion.training.losses import Batch, Inputs, Loss, row_by_row
 
 _FIXED = 16  # levels at which held-out rows are judged
@@ -36,7 +38,8 @@ class Pinball(Loss):
     power: int = eqx.field(static=True, default=1)
 
     def value(self, flow: Any, batch: Batch, key: Array, inputs: Inputs) -> Array:
-        v, context = _batch_last(batch.v, batch.context)
+        flow, context = see_through(flow, batch.context)
+        v, context = _batch_last(batch.v, context)
         first, y = _first_and_rest(flow, v)
         shape = (self.levels, *y.shape)
         cell = jnp.arange(self.levels).reshape(-1, *(1 for _ in y.shape))
@@ -64,6 +67,7 @@ def _loss(
 def _fixed_costs(power: int) -> Any:
     @eqx.filter_jit
     def costs(flow: Any, v: Array, context: Array | None) -> Array:
+        flow, context = see_through(flow, context)
         rows, given = _batch_last(v, context)
         first, y = _first_and_rest(flow, rows)
         tau = (jnp.arange(_FIXED) + 0.5) / _FIXED
@@ -91,6 +95,7 @@ def crossing_rate(flow: Any, v: np.ndarray, context: np.ndarray | None) -> float
 
 @eqx.filter_jit
 def _falling(flow: Any, v: Array, context: Array | None) -> Array:
+    flow, context = see_through(flow, context)
     rows, given = _batch_last(v, context)
     first, y = _first_and_rest(flow, rows)
     z = ndtri((jnp.arange(_COMPARED) + 0.5) / _COMPARED)
@@ -132,5 +137,7 @@ def quantiles_of_flow(flow: Any) -> tuple[Quantiles, tuple[Bijection, ...]]:
 
 
 def _parts(flow: Any) -> tuple[Any, ...]:
+    if isinstance(flow, Flow):
+        flow = see_through(flow)[0]
     bijection = getattr(flow, "bijection", flow)
     return bijection.bijections if isinstance(bijection, Chain) else (bijection,)

@@ -16,6 +16,7 @@ from posterion.training.losses import (
     continuous_of,
 )
 from posterion.training.quantiles import Pinball, has_quantiles, quantiles_of_flow
+from posterion.training.summaries import sets_of
 from posterion.training.surfaces import ProjectedLikelihood, Reconstruction
 
 LOSSES = ("nll", "samples_and_density", "flow_matching", "discflow", "quantile")
@@ -111,6 +112,8 @@ def losses_of(
     if loss == "quantile":
         return (Pinball(levels=8 if quantiles_of_flow(flow)[0].rises else 1),)
     if loss == "discflow":
+        if sets_of(flow) is not None:
+            raise SettingError("loss='discflow' has no classifier of sets: use 'nll'")
         return (DiscFlow(),)
     if loss == "samples_and_density":
         if target is None:

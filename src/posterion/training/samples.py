@@ -1,13 +1,15 @@
 """What is fitted: arrays, tables, chains and files, as rows of coordinates, context and weight."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from posterion.core.errors import SampleError, SettingError, ThetaError
+from posterion.core.point_sets import PointSets
 from posterion.io.columns import guessed_shapes
 from posterion.io.streams import Rows, open_rows
 from posterion.sampling.chain import Chain
@@ -28,6 +30,7 @@ class Samples:
         weighted: whether there is a weight.
         form: what draws are given as: ``"array"`` where an array came in.
         notes: what to know about them.
+        sets: how the context holds a set of points, where it does.
     """
 
     rows: Rows
@@ -36,6 +39,7 @@ class Samples:
     weighted: bool
     form: Literal["array", "dict"]
     notes: tuple[str, ...] = ()
+    sets: PointSets | None = None
 
     @property
     def dim(self) -> int:
@@ -48,6 +52,22 @@ class Samples:
         weights = chunk[:, end] if self.weighted else np.ones(len(chunk), chunk.dtype)
         return chunk[:, : self.dim], chunk[:, self.dim : end], weights
 
+    def finite(self, chunk: np.ndarray) -> NDArray[np.bool_]:
+        """Which rows of a chunk are finite, but for points that a set lacks, ``(n,)``."""
+        finite = np.isfinite(chunk)
+        if self.sets is not None:
+            finite[:, self.dim : self.dim + len(self.context)] = self.sets.sound(
+                self.cut(chunk)[1]
+            )[:, None]
+        return np.asarray(finite.all(axis=1))
+
+    def conditions(self, context: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the context's location and scale are of, and weights: all points of sets alike."""
+        if self.sets is None:
+            return context, weights
+        points, row = self.sets.each(context)
+        return points, weights[row]
+
 
 def gather_samples(
     samples: Any,
@@ -55,6 +75,7 @@ def gather_samples(
     weights: Any = None,
     context: Any = None,
     parameters: Sequence[Parameter] | None = None,
+    sets: PointSets | None = None,
 ) -> Samples:
     """Rows of whatever holds them.
 
@@ -64,6 +85,7 @@ def gather_samples(
         weights: (n,), or the name of a column.
         context: (n, width), a dict or a DataFrame of n rows, or names of columns.
         parameters: what the coordinates are; of a table only these columns are taken.
+        sets: how the context holds a set of points, where it does.
 
     Raises:
         SampleError: not numbers, no rows, or of different lengths.
@@ -74,7 +96,7 @@ def gather_samples(
         parameters = samples.parameters if parameters is None else parameters
         samples = {n: a.reshape(-1, *a.shape[2:]) for n, a in samples.draws.items()}
     if isinstance(samples, str | Path) or _is_paths(samples):
-        return _of_files(samples, weights, context, parameters)
+        return replace(_of_files(samples, weights, context, parameters), sets=sets)
     notes: list[str] = []
     form: Literal["array", "dict"] = "dict"
     if isinstance(samples, Mapping) or hasattr(samples, "columns"):
@@ -93,6 +115,8 @@ def gather_samples(
             part = array[:, start : start + parameter.size]
             table[parameter.name] = part.reshape(-1, *parameter.shape)
             start += parameter.size
+    if sets is not None and not (context is None or _is_named(context)):
+        context = sets.rows(context)
     names, beside = _context_of(context, table, notes)
     weight = _weight_of(weights, table, notes)
     if parameters is None:
@@ -123,11 +147,29 @@ def gather_samples(
     if not next(iter(lengths.values())):
         raise SampleError("the samples have no rows")
     rows = open_rows(flat, dtype=np.float64)
-    return Samples(rows, tuple(parameters), tuple(beside), weight is not None, form, tuple(notes))
+    known = tuple(parameters), tuple(beside), weight is not None, form, tuple(notes)
+    return Samples(rows, *known, sets)
 
 
-def context_rows(context: Any, names: Sequence[str], *, what: str = "context") -> np.ndarray:
+def conditions_of(result: Any, context: Any) -> np.ndarray:
+    """Conditions of a conditional result as `context_rows`: what it takes as its context."""
+    return context_rows(context, result.context, sets=getattr(result, "sets", None))
+
+
+def context_rows(
+    context: Any,
+    names: Sequence[str],
+    *,
+    what: str = "context",
+    sets: PointSets | None = None,
+) -> np.ndarray:
     """A condition a row, ``(rows, width)``, float64, in the order of ``names``.
+
+    Args:
+        context: rows, or by name.
+        names: of its columns.
+        what: for the messages.
+        sets: how it holds a set of points, where it does.
 
     Raises:
         ThetaError: a name missing or unknown.
@@ -143,7 +185,7 @@ def context_rows(context: Any, names: Sequence[str], *, what: str = "context") -
             )
         array = np.stack([flat[name] for name in names], axis=-1)
     else:
-        array = np.asarray(context)
+        array = np.asarray(context) if sets is None else sets.rows(context, what)
     if array.dtype.kind not in "biuf":
         raise SampleError(f"the {what} is no array of numbers: dtype {array.dtype}")
     array = np.atleast_2d(array) if array.ndim != 1 or len(names) != 1 else array[:, None]
@@ -152,8 +194,9 @@ def context_rows(context: Any, names: Sequence[str], *, what: str = "context") -
             f"the {what} has the shape {array.shape}; expected (rows, {len(names)}): "
             f"{', '.join(names)}"
         )
-    if not np.isfinite(array).all():
-        row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
+    sound = np.isfinite(array).all(axis=1) if sets is None else sets.sound(array)
+    if not sound.all():
+        row = int(np.flatnonzero(~sound)[0])
         raise SampleError(f"the {what} is not finite in row {row}")
     return array.astype(np.float64)
 
@@ -185,6 +228,12 @@ def _of_files(
         raise SampleError("no column is left to be learned; all are context or weight")
     rows = open_rows(source, [*first, *beside, *last], dtype=np.float64)
     return Samples(rows, tuple(parameters), tuple(beside), bool(last), "dict")
+
+
+def _is_named(context: Any) -> bool:
+    """Whether a context comes by the names of its columns."""
+    held = isinstance(context, str | Mapping) or hasattr(context, "columns")
+    return held or _is_names(context)
 
 
 def _is_names(names: Any) -> bool:

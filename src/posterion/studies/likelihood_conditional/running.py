@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from posterion.core.errors import SettingError
-from posterion.core.status import Status
 from posterion.core.versions import versions
-from posterion.diagnostics import Calibration, Check, Comparison, Health
+from posterion.diagnostics import Calibration, Comparison, Health
 from posterion.distributions import families as flows
 from posterion.reports import (
     Page,
@@ -23,6 +22,7 @@ from posterion.reports import (
     write_page,
 )
 from posterion.studies.base import Figure, Outcome, write_metrics
+from posterion.studies.calibrations import calibration_figures, health_of
 from posterion.studies.likelihood_conditional.options import Settings
 from posterion.studies.likelihood_conditional.simulation import (
     learned_parameters,
@@ -50,7 +50,7 @@ def run_study(settings: Settings, *, seed: int, out: Path, resume: bool) -> Outc
     began = time.perf_counter()
     inputs = generate() if settings.inputs is None else read(settings.inputs)
     target = toy_target(inputs)
-    run = Run(STUDY_NAME, target, _identity(inputs, settings, seed), seed, out, resume)
+    run = Run(STUDY_NAME, _identity(inputs, settings, seed), seed, out, resume, target)
     theta, counts, share = simulated(inputs, settings.train, seed=seed)
     described = learned_parameters(bins=settings.bins)
     width, dim = counts.shape[1], sum(p.size for p in described)
@@ -65,7 +65,7 @@ def run_study(settings: Settings, *, seed: int, out: Path, resume: bool) -> Outc
             batch=1024,
             rate=3e-3,
             seed=seed,
-            checkpoint=run.path(STUDY_NAME).with_suffix(".checkpoint"),
+            checkpoint=run.checkpoint(STUDY_NAME),
             resume=resume,
             name="p(theta | counts)",
         )
@@ -103,24 +103,7 @@ def check_result(result: Any, *, seed: int) -> Health:
             "study with --resume and these --inputs"
         )
     found = _calibrated(result, inputs, part["pairs"], part["draws"], seed)
-    limit = found.alpha / len(found.names)
-    return Health(
-        Status.fitted if found.ok else Status.misfit,
-        result.name,
-        () if found.ok else (found.verdict,),
-        tuple(
-            Check(
-                f"ranks of {name}, p-value",
-                float(p),
-                None,
-                f"> {limit:.2g}",
-                "good" if p > limit else "bad",
-            )
-            for name, p in zip(found.names, found.p_values, strict=True)
-        ),
-        measure=result.health.measure,
-        notes=(f"simulation-based calibration with {found.pairs} fresh pairs",),
-    )
+    return health_of(found, result)
 
 
 def _calibrated(learned: Fit, inputs: Inputs, pairs: int, draws: int, seed: int) -> Calibration:
@@ -140,16 +123,8 @@ def _identity(inputs: Inputs, settings: Settings, seed: int) -> dict[str, Any]:
 
 
 def _figures(found: Calibration, beside: Comparison, pair: Any) -> dict[str, Any]:
-    figures: dict[str, Any] = {
-        "calibration.p_value": found.p_value,
-        "calibration.alpha": found.alpha,
-        "observed.largest_pull": Figure(beside.largest[1], floor=beside.limit),
-    }
-    for i, name in enumerate(found.names[: found.coordinates]):
-        for level, said in ((0.6826894921370859, "68"), (0.9544997361036416, "95")):
-            covered = found.coverage(name, level).value
-            figures[f"{name}.coverage_{said}"] = Figure(covered, truth=level)
-        figures[f"{name}.sd_over_prior"] = float(found.shrinkage[i])
+    figures = calibration_figures(found)
+    figures["observed.largest_pull"] = Figure(beside.largest[1], floor=beside.limit)
     for i, column in enumerate(pair.columns):
         mean, sd = pair.second[:, i].mean(), pair.second[:, i].std()
         figures[f"{column.name}.observed_mean"] = Figure(pair.first[:, i].mean(), truth=mean)

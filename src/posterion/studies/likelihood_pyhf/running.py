@@ -50,7 +50,7 @@ def run_study(settings: Settings, *, seed: int, out: Path, resume: bool) -> Outc
     """
     began = time.perf_counter()
     target = _target(settings)
-    run = Run(STUDY_NAME, target, _identity(settings, seed), seed, out, resume)
+    run = Run(STUDY_NAME, _identity(settings, seed), seed, out, resume, target)
     exact = _exact(target)
     chain = chains.sampled(target, settings.train + settings.held_out, seed=seed)
     train, held = chains.split(chain, settings.train, settings.held_out)

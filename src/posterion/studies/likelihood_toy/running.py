@@ -53,7 +53,7 @@ def run_study(settings: Settings, *, seed: int, out: Path, resume: bool) -> Outc
     began = time.perf_counter()
     inputs = generate() if settings.inputs is None else read(settings.inputs)
     target = toy_target(inputs)
-    run = Run(STUDY_NAME, target, _identity(inputs, settings, seed), seed, out, resume)
+    run = Run(STUDY_NAME, _identity(inputs, settings, seed), seed, out, resume, target)
     exact = profile(target, "mu", GRID)
     chain = chains.sampled(target, settings.train + settings.held_out, seed=seed)
     train, held = chains.split(chain, settings.train, settings.held_out)

@@ -3,21 +3,20 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from posterion.core.errors import CheckpointError
 from posterion.core.estimate import Estimate
 from posterion.diagnostics import Comparison, clean_log_weights, ess_fraction
 from posterion.distributions import families as flows
 from posterion.sampling import Profile
 from posterion.sampling.chain import Chain
+from posterion.studies import keeping
 from posterion.targets.parameter import Parameter
 from posterion.targets.target import Target
-from posterion.training import compare, fit, learn, load
+from posterion.training import compare, fit, learn
 
 Floats = NDArray[np.float64]
 
@@ -26,28 +25,14 @@ _REPEATS = 6  # of the floor: each costs as much as the metrics
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
-    """One run of a study: its target, where it keeps what it learns, and what tells it from others.
+class Run(keeping.Run):
+    """One run of a study of a likelihood.
 
     Attributes:
-        study: its name.
         target: the exact density.
-        identity: seed, settings and inputs, as JSON values.
-        seed: of everything.
-        out: folder of what is kept.
-        resume: take what is there already.
     """
 
-    study: str
     target: Target
-    identity: Mapping[str, Any]
-    seed: int
-    out: Path
-    resume: bool
-
-    def path(self, name: str) -> Path:
-        """The bundle of that name."""
-        return self.out / f"{name.replace(' ', '-')}.posterion"
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +87,7 @@ def from_samples(
             batch=batch,
             average=1 - 1 / (10 * steps),
             seed=run.seed,
-            checkpoint=run.path(name).with_suffix(".checkpoint"),
+            checkpoint=run.checkpoint(name),
             resume=run.resume,
             name=target.name,
         )
@@ -119,7 +104,7 @@ def from_density(run: Run, name: str, **changes: Any) -> tuple[Any, float]:
         changes: settings of `posterion.learn`; None leaves one as it is.
     """
     given = {k: v for k, v in changes.items() if v is not None}
-    checkpoint = run.path(name).with_suffix(".checkpoint")
+    checkpoint = run.checkpoint(name)
 
     def make() -> Any:
         return learn(run.target, seed=run.seed, checkpoint=checkpoint, resume=run.resume, **given)
@@ -128,28 +113,9 @@ def from_density(run: Run, name: str, **changes: Any) -> tuple[Any, float]:
 
 
 def kept(run: Run, name: str, make: Callable[[], Any]) -> tuple[Any, float]:
-    """What ``make`` learns, saved, and the seconds it took; on resuming what is there already.
-
-    Raises:
-        CheckpointError: what is there is of another seed, other settings or other inputs.
-    """
-    path = run.path(name)
-    if run.resume and path.exists():
-        result = load(path)
-        if result.provenance.get("part") != run.identity:
-            raise CheckpointError(
-                f"{path} belongs to another run; give the same settings, or run without --resume"
-            )
-        return replace(result, target=run.target), float(result.provenance["seconds"])
-    if not run.resume:
-        path.with_suffix(".checkpoint").unlink(missing_ok=True)
-    began = time.perf_counter()
-    result = make()
-    seconds = time.perf_counter() - began
-    known = {"study": run.study, "part": dict(run.identity), "seconds": seconds}
-    result = replace(result, provenance={**result.provenance, **known})
-    result.save(path)
-    return result, seconds
+    """As `posterion.studies.keeping.kept`, with the run's target."""
+    result, seconds = keeping.kept(run, name, make)
+    return replace(result, target=run.target), seconds
 
 
 def by_name(target: Target, chain: Chain) -> dict[str, Floats]:

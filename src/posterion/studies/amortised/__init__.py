@@ -1,0 +1,1 @@
+"""The study ``amortised``: posteriors for any data, learned from simulations alone."""
