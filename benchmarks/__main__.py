@@ -31,6 +31,7 @@ NAMES = (
     "mixing",
     "susy",
     "quantiles",
+    "pendulum",
     "gpu",
 )
 TITLES = {
@@ -47,9 +48,10 @@ TITLES = {
     "mixing": "Effective predictions for each gradient",
     "susy": "Supersymmetry",
     "quantiles": "Quantile networks",
+    "pendulum": "Gravity from a pendulum",
     "gpu": "On a graphics processor",
 }
-RESUMABLE = ("mixing", "susy", "quantiles")
+RESUMABLE = ("mixing", "susy", "quantiles", "pendulum")
 _HEAD = """# Results
 
 Written by `python -m benchmarks`; each section by its own module, on the machine and with the
