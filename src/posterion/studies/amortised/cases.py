@@ -34,6 +34,7 @@ class Case:
         context: what the flow sees of rows.
         flows: of a seed, by the name of the network; the first has the name of the case.
         settings: of `posterion.fit`.
+        longer: how many times the epochs of other cases it takes.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Case:
     context: Callable[[Floats], Floats]
     flows: Mapping[str, Callable[[int], Flow]]
     settings: Mapping[str, Any]
+    longer: int = 1
 
     def file(self, network: str) -> str:
         """The name of what a network learned."""
@@ -64,7 +66,7 @@ def cases(settings: Settings) -> list[Case]:
 def _moons(settings: Settings) -> Case:
     def flow(seed: int) -> Flow:
         own = flows.neural_autoregressive(
-            2, context_dim=16, hidden=(64, 64), activation="silu", seed=seed
+            2, context_dim=16, transforms=3, hidden=(64, 64), activation="silu", seed=seed
         )
         return summarised(own, mlp((64, 64), "silu"), width=2, seed=seed)
 
@@ -78,7 +80,8 @@ def _moons(settings: Settings) -> Case:
         moons.posterior,
         np.asarray,
         {"perceptron": flow},
-        {"batch": 512, "rate": 2e-3},
+        {"batch": 256, "rate": 2e-3, "average": 0.998},
+        longer=3,
     )
 
 

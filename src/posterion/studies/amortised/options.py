@@ -15,7 +15,7 @@ class Settings:
 
     case: Which = setting("all", "which of the three, or all")
     train: int = setting(100_000, "simulations to learn from, of each case")
-    epochs: int = setting(40, "of each fit, at most")
+    epochs: int = setting(40, "of each fit, at most; two moons take three times as many")
     pairs: int = setting(1000, "further simulations for the calibration")
     draws: int = setting(400, "from the posterior of each of them")
     observed: int = setting(12, "further simulations whose exact posterior is compared with")

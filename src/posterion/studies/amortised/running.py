@@ -60,7 +60,7 @@ def _fitted(run: Run, case: Case, network: str, theta: Any, x: Any) -> Fit:
         case.theta(theta),
         context=case.context(x),
         parameters=case.parameters,
-        epochs=run.identity["epochs"],
+        epochs=case.longer * run.identity["epochs"],
         seed=run.seed,
         checkpoint=run.checkpoint(case.file(network)),
         resume=run.resume,
