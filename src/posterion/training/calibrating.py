@@ -10,7 +10,10 @@ from posterion.core.progress import progress
 from posterion.diagnostics.calibrated import Calibration
 from posterion.diagnostics.calibration import calibration_of
 from posterion.targets.target import unflatten_theta
+from posterion.training.categories import whole_name
 from posterion.training.conditional import flat_draws
+from posterion.training.pairing import require_same_order
+from posterion.training.ranges import said_once
 from posterion.training.samples import context_rows, gather_samples
 
 __all__ = ["check_calibration"]
@@ -60,6 +63,7 @@ def check_calibration(
             f"{getattr(posterior, 'name', 'this')!r} has no context: a posterior of one data set "
             "has nothing to average over; `compare` holds its draws against samples"
         )
+    require_same_order(theta=theta, context=context)
     parameters = tuple(posterior.parameters)
     beside = _beside(theta, names) if context is None else context_rows(context, names)
     given = gather_samples(theta, context=beside, parameters=parameters)
@@ -71,7 +75,7 @@ def check_calibration(
     log_prob, notes = None, list(given.notes)
     density = density and not getattr(posterior, "on_surface", False)
     step = max(1, _AT_ONCE // draws)
-    with progress("calibrating", total=n, quiet=quiet) as bar:
+    with said_once(posterior, rows), progress("calibrating", total=n, quiet=quiet) as bar:
         for number, start in enumerate(range(0, n, step)):
             part = slice(start, start + step)
             drawn[part] = flat_draws(
@@ -119,5 +123,5 @@ def _beside(theta: Any, names: tuple[str, ...]) -> Any:
     """The context among the columns of a table: its names, or its rows where vectors hold them."""
     if not (isinstance(theta, Mapping) or hasattr(theta, "columns")):
         return list(names)
-    whole = {name.partition("[")[0] for name in names}
+    whole = {whole_name(name) for name in names}
     return context_rows({k: theta[k] for k in theta if k in names or k in whole}, names)

@@ -19,6 +19,7 @@ from posterion.distributions.bases import Normal
 from posterion.distributions.flow import Flow
 from posterion.targets.target import unflatten_theta, x_of
 from posterion.training.losses import row_by_row
+from posterion.training.ranges import said_once
 from posterion.training.samples import context_rows
 
 __all__ = ["Parts", "flat_draws", "parts_of", "quantiles_of", "transforms"]
@@ -66,15 +67,14 @@ def parts_of(members: Sequence[Any], context: Any, *, n: int, seed: int) -> Part
         raise SettingError(f"a spread takes at least two draws, not {n}")
     rows = context_rows(context, members[0].context)
     dim = sum(parameter.size for parameter in members[0].parameters)
-    means, variances = [], []
-    for i, member in enumerate(members):
-        mean, variance = np.empty((len(rows), dim)), np.empty((len(rows), dim))
-        for number, start, stop in chunks(len(rows), max(1, _AT_ONCE // n)):
-            own = seed + 1009 * i + 1_000_003 * number
-            drawn = flat_draws(member.sample(n, context=rows[start:stop], seed=own))
-            mean[start:stop], variance[start:stop] = drawn.mean(axis=1), drawn.var(axis=1, ddof=1)
-        means.append(mean)
-        variances.append(variance)
+    means, variances = np.empty((2, len(members), len(rows), dim))
+    with said_once(members[0], rows):
+        for i, member in enumerate(members):
+            for number, start, stop in chunks(len(rows), max(1, _AT_ONCE // n)):
+                own = seed + 1009 * i + 1_000_003 * number
+                drawn = flat_draws(member.sample(n, context=rows[start:stop], seed=own))
+                means[i, start:stop] = drawn.mean(axis=1)
+                variances[i, start:stop] = drawn.var(axis=1, ddof=1)
     mean, within = np.mean(means, axis=0), np.mean(variances, axis=0)
     between = np.var(means, axis=0, ddof=1) if len(means) > 1 else np.zeros_like(mean)
     between = np.maximum(between - within / n, 0)
@@ -109,10 +109,11 @@ def quantiles_of(result: Any, q: Any, context: Any, *, n: int, seed: int) -> Any
     elif out is None:
         rows = context_rows(context, result.context)
         parts = []
-        for number, start, stop in chunks(len(rows), max(1, _AT_ONCE // n)):
-            own = seed + 1_000_003 * number
-            drawn = flat_draws(result.sample(n, context=rows[start:stop], seed=own))
-            parts.append(np.quantile(drawn, flat, axis=1))
+        with said_once(result, rows):
+            for number, start, stop in chunks(len(rows), max(1, _AT_ONCE // n)):
+                own = seed + 1_000_003 * number
+                drawn = flat_draws(result.sample(n, context=rows[start:stop], seed=own))
+                parts.append(np.quantile(drawn, flat, axis=1))
         out = np.concatenate(parts, axis=1)
     out = out.reshape(*levels.shape, *out.shape[1:])
     return out if result.form == "array" else unflatten_theta(result.parameters, out)

@@ -23,8 +23,9 @@ from posterion.distributions.manifold import ManifoldFlow
 from posterion.optimisation import Checkpoint, Placement
 from posterion.targets.parameter import Parameter
 from posterion.targets.target import Target
+from posterion.training.examining import examine
 from posterion.training.feeding import feed
-from posterion.training.fitted import Fit, examine
+from posterion.training.fitted import Fit
 from posterion.training.losses import Learnable, Loss
 from posterion.training.preparing import Prepared, prepare
 from posterion.training.recipe import FitMethod, losses_of, make_fit_method
@@ -41,6 +42,7 @@ def fit(
     *,
     weights: Any = None,
     context: Any = None,
+    key: str | Sequence[str] | None = None,
     parameters: Sequence[Parameter] | None = None,
     target: Target | None = None,
     loss: str | Loss | None = None,
@@ -61,7 +63,9 @@ def fit(
             :class:`~posterion.sampling.Chain`, or a table's path: ``.parquet .h5 .root .npz .csv``.
             Files larger than a quarter of a GB are read anew in each epoch, in bounded memory.
         weights: one a row, or the name of a column.
-        context: the condition of each row, (n, width), or names of columns.
+        context: the condition of each row, (n, width), by name, or names of columns. Indexes of
+            DataFrames must agree.
+        key: column, or columns, of two tables by which samples and context are paired.
         parameters: names, units, labels and bounds of the coordinates.
         target: the density that the samples are of, where it is known: for
             ``loss="samples_and_density"``, and kept with the result.
@@ -95,7 +99,9 @@ def fit(
         raise SettingError("resume needs the file to go on from: give checkpoint=")
     if parameters is None and target is not None:
         parameters = target.parameters
-    given = gather_samples(samples, weights=weights, context=context, parameters=parameters)
+    given = gather_samples(
+        samples, weights=weights, context=context, parameters=parameters, key=key
+    )
     core, support, described = core_and_support(flow, given, declared=parameters is not None)
     given = Samples(given.rows, described, given.context, given.weighted, given.form, given.notes)
     warn_if_slow(core, "inverse")
@@ -155,6 +161,7 @@ def _assemble(
         context=given.context,
         context_location=prepared.location,
         context_scale=prepared.scale,
+        context_range=prepared.seen if given.context else None,
         form=given.form,
         history=run.history(),
         settings={**asdict(method), "loss": " then ".join(map(str, run.losses)), "seed": seed},

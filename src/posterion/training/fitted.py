@@ -16,16 +16,9 @@ from posterion import bundles
 from posterion.bijections.base import apply_batch
 from posterion.core.cores import chunks
 from posterion.core.errors import DensityError, SampleError, SettingError
-from posterion.core.estimate import Estimate
 from posterion.core.registry import register
 from posterion.core.result import Result
 from posterion.core.status import Status
-from posterion.diagnostics.fitting import (
-    FitFindings,
-    SurfaceDistance,
-    assess_fit,
-    two_samples,
-)
 from posterion.diagnostics.health import Health
 from posterion.distributions.manifold import ManifoldFlow
 from posterion.sampling.profiling import Profile, flow_density, profile
@@ -36,19 +29,15 @@ from posterion.targets.target import (
     flatten_theta,
     unflatten_theta,
     v_and_log_det,
-    x_and_log_det,
     x_of,
 )
-from posterion.training.conditional import quantiles_of, transforms
+from posterion.training.conditional import quantiles_of
 from posterion.training.losses import Learnable, log_probs
-from posterion.training.quantiles import crossing_rate
+from posterion.training.ranges import beyond, warn_outside
 from posterion.training.samples import context_rows
 from posterion.training.supports import warn_if_slow
-from posterion.training.surfaces import project_rows
 
 _CHUNK = 16384
-_COMPARED = 10_000
-_REPEATED = 0.02
 
 
 @eqx.filter_jit
@@ -80,6 +69,8 @@ class Fit(Result):
         frame: from there to the parameters.
         context: names of the context's columns.
         context_location, context_scale: by which the flow sees it.
+        context_range: its least and greatest values in training, ``(2, width)``; ``None`` of files
+            that do not know.
         form: whether draws are an array or a dict by parameter name.
         health: the report; its status says whether to believe the rest.
         history: one entry per epoch: epoch, loss, valid (held-out), seconds; phase, where there
@@ -105,6 +96,7 @@ class Fit(Result):
     health: Health = field(default=Health(Status.not_checked))
     condition: np.ndarray | None = None
     target: Target | None = None
+    context_range: np.ndarray | None = None
 
     @property
     def kind(self) -> str:
@@ -194,7 +186,25 @@ class Fit(Result):
         rows = context_rows(context, self.context)
         if len(rows) != 1:
             raise SettingError(f"given takes one condition, not {len(rows)}")
+        warn_outside(self.name, self.context, rows, self.context_range)
         return replace(self, condition=rows[0])
+
+    def outside(self, context: Any) -> np.ndarray:
+        """Which conditions lie outside of the range of those in training, ``(rows,)``.
+
+        What the fit says there is extrapolation. Within the range of every column a condition may
+        still be unlike all in training.
+
+        Args:
+            context: conditions, as of `sample`.
+
+        Raises:
+            SettingError: the fit has no context, or is of a file that does not know its range.
+        """
+        if not self.context or self.context_range is None:
+            raise SettingError(f"{self.name!r} knows no range of a context")
+        far = beyond(context_rows(context, self.context), self.context_range)
+        return np.asarray((far > 0).any(axis=1))
 
     def save(self, path: str | Path) -> None:
         """Writes the fit to one ``.posterion`` file, without samples and density.
@@ -246,8 +256,10 @@ class Fit(Result):
                     f"{self.name!r} needs a context: {', '.join(self.context)}; give context=, or "
                     "fix one by fit.given(context)"
                 )
-            context = self.condition
-        rows = context_rows(context, self.context)
+            rows = self.condition[None]
+        else:
+            rows = context_rows(context, self.context)
+            warn_outside(self.name, self.context, rows, self.context_range)
         return ((rows - self.context_location) / self.context_scale).astype(np.float32)
 
     def _draw(self, n: int, rows: np.ndarray | None, seed: int) -> np.ndarray:
@@ -284,85 +296,3 @@ class Fit(Result):
         context = None if rows is None else jnp.asarray(rows[0])
         log_prob = apply_batch(self.flow.log_prob, v, context=context)
         return log_prob + self._per_volume(log_det)
-
-
-def examine(fit: Fit, fed: Any, outcome: dict[str, Any], *, seed: int) -> Fit:
-    """The fit with its health: mean log-densities, and draws beside the held-out rows."""
-    held = {k: a[:_COMPARED] for k, a in fed.valid.items()}
-    names = [column for parameter in fit.parameters for column in parameter.columns]
-    weights = held["weight"].astype(np.float64)
-    rng = np.random.default_rng([seed, 31])
-    if np.ptp(weights) > 0:
-        chosen = _as_probable(weights, rng)
-        held = {k: a[chosen] for k, a in held.items()}
-    rows = held["context"] if fit.context else None
-    near, surface = held["v"], None
-    if isinstance(fit.flow, ManifoldFlow):
-        near, surface = _on_surface(fit.flow, held["v"], rows)
-    x = x_of(fit.frame, near)
-    drawn = fit._draw(1 if rows is not None else len(x), rows, seed + 7)
-    periods = [
-        p.upper - p.lower if p.periodic and p.lower is not None and p.upper is not None else None
-        for p in fit.parameters
-        for _ in range(p.size)
-    ]
-    two = two_samples(
-        drawn, x, names, seed=seed, context=held["context"].astype(np.float64), periods=periods
-    )
-    given = None if rows is None else transforms(fit, held["v"], rows)
-    measure = tuple(parameter.measure() for parameter in fit.parameters)
-    if surface is not None:
-        of_surface = f"{surface.size}-dimensional volume of the surface"
-        measure = (f"{of_surface}, coordinates in units of their spread",)
-    found = FitFindings(
-        name=fit.name,
-        train=_mean_log_prob(fit, fed.trained_on(_COMPARED)),
-        valid=_mean_log_prob(fit, fed.valid),
-        two=two,
-        surface=surface,
-        transforms=given,
-        crossing=crossing_rate(fit.flow, held["v"], rows),
-        measure=measure,
-        **outcome,
-    )
-    return replace(fit, health=assess_fit(found))
-
-
-def _as_probable(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rows, each as probable as its weight, of which at most one in fifty is a repetition.
-
-    A comparison of samples takes repeated rows for independent ones, and would be alarmed.
-    """
-    low, high = 0.0, float(weights.max())
-    for _ in range(50):
-        unit = 0.5 * (low + high)
-        repeated = np.maximum(weights - unit, 0.0).sum() > _REPEATED * weights.sum()
-        low, high = (unit, high) if repeated else (low, unit)
-    times = np.floor(weights / high + rng.uniform(size=len(weights))).astype(np.intp)
-    return np.repeat(np.arange(len(weights)), times)
-
-
-def _on_surface(
-    flow: ManifoldFlow, v: np.ndarray, context: np.ndarray | None
-) -> tuple[np.ndarray, SurfaceDistance]:
-    """Projections of held-out rows, and how far these are from the surface and from a plane."""
-    near = project_rows(flow, v, context)
-    squares = ((near - v.astype(np.float64)) ** 2).sum(axis=1)
-    mean, count = squares.mean(), len(squares)
-    rms = float(np.sqrt(mean))
-    error = float(squares.std() / np.sqrt(count) / (2 * max(rms, 1e-30)))
-    size = flow.density.event_shape[0]
-    spectrum = np.linalg.eigvalsh(np.cov(v.T.astype(np.float64)))
-    plane = float(np.sqrt(np.maximum(spectrum[:-size], 0).sum()))
-    return near, SurfaceDistance(Estimate(rms, error), plane, size)
-
-
-def _mean_log_prob(fit: Fit, rows: dict[str, np.ndarray]) -> Estimate:
-    """Weighted mean log-density per event, in the stated units."""
-    _, log_det = x_and_log_det(fit.frame, rows["v"])
-    values = log_probs(fit.flow, rows["v"], rows["context"] if fit.context else None)
-    values = values - fit._per_volume(log_det)
-    w = rows["weight"].astype(np.float64)
-    mean = float(w @ values / w.sum())
-    spread = float(np.sqrt(np.square(w * (values - mean)).sum()) / w.sum())
-    return Estimate(mean, spread)

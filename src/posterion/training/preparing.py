@@ -1,6 +1,7 @@
 """Samples looked through once: what is wrong with them, and the frame in which a flow learns."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import jax
@@ -12,11 +13,13 @@ from posterion.core.errors import SampleError
 from posterion.core.progress import progress
 from posterion.targets.frame import Frame
 from posterion.targets.target import v_and_log_det
+from posterion.training.discrete import look_for_repeats
 from posterion.training.samples import Samples
 
 Floats = NDArray[np.float64]
 
 CHUNK = 65536
+_logger = logging.getLogger("posterion")
 _SHOWN = 5
 _ROWS_A_COORDINATE = 10
 _SAME = 1 - 1e-9
@@ -30,6 +33,7 @@ class Prepared:
     Attributes:
         frame: of the coordinates.
         location, scale: of the context, each of its width.
+        seen: its least and greatest values, ``(2, width)``.
         mean_weight: of the rows.
         rows: that can be used.
         effective: what they are worth, ``(sum w)^2 / sum w^2``.
@@ -40,6 +44,7 @@ class Prepared:
     frame: Frame
     location: Floats
     scale: Floats
+    seen: Floats
     mean_weight: float
     rows: int
     effective: float
@@ -110,13 +115,15 @@ def prepare(
 
     Raises:
         SampleError: rows that cannot be used (unless dropped), negative or no weights, a constant
-            column, two columns that are one, fewer rows than coordinates.
+            or discrete column, two columns that are one, fewer rows than coordinates.
     """
     names = [column for parameter in samples.parameters for column in parameter.columns]
     plain = Frame.plain(support)
     inner: _Sums | None = None
     outer: _Sums | None = None
-    bad = _Bad(names)
+    bad = _Bad(names, samples.context)
+    repeats: list[str] | None = None
+    seen = np.full((2, len(samples.context)), [[np.inf], [-np.inf]])
     count, used, squares = 0, 0, 0.0
     with progress("looking through the samples", total=samples.rows.count, quiet=quiet) as bar:
         for chunk in samples.rows.chunks(CHUNK):
@@ -139,6 +146,9 @@ def prepare(
                 outer = outer or _Sums(context.mean(axis=0))
                 inner.add(u, weights)
                 outer.add(context, weights)
+                seen[0] = np.minimum(seen[0], context.min(axis=0))
+                seen[1] = np.maximum(seen[1], context.max(axis=0))
+                repeats = look_for_repeats(names, x) if repeats is None else repeats
             bar.update(count)
     bad.judge(drop)
     dim = len(names)
@@ -157,7 +167,9 @@ def prepare(
     context_mean, context_covariance = outer.moments()
     scale = np.sqrt(np.diag(context_covariance))
     flat = scale <= _FLAT * (1 + np.abs(context_mean))
-    notes = list(samples.notes)
+    notes = [*samples.notes, *(repeats or ())]
+    for note in repeats or ():
+        _logger.warning("%s", note)
     if flat.any():
         which = ", ".join(n for n, f in zip(samples.context, flat, strict=True) if f)
         notes.append(f"the context's {which} does not vary: nothing is learned of it")
@@ -167,6 +179,7 @@ def prepare(
         Frame.of(location, lower, support, 0.0),
         context_mean,
         np.where(flat, 1.0, scale),
+        seen,
         inner.weight / used,
         used,
         inner.weight**2 / squares,
@@ -189,23 +202,31 @@ def _usable(
 class _Bad:
     """Rows that cannot be used, and why."""
 
-    def __init__(self, names: list[str]):
+    def __init__(self, names: list[str], context: Sequence[str]):
         self.names = names
+        self.columns = [*names, *(f"context {name}" for name in context), "weight"]
         self.first: list[int] = []
         self.not_finite = 0
+        self.holes = np.zeros(len(self.columns), int)
         self.outside = np.zeros(len(names), int)
         self.total = 0
 
     def note(self, start: int, chunk: np.ndarray, kept: np.ndarray, outside: np.ndarray) -> None:
         rows = np.flatnonzero(~kept)
         self.first += (start + rows[: _SHOWN - len(self.first)]).tolist()
-        self.not_finite += int((~np.isfinite(chunk).all(axis=1)).sum())
+        holes = ~np.isfinite(chunk)
+        self.not_finite += int(holes.any(axis=1).sum())
+        self.holes[: chunk.shape[1]] += holes.sum(axis=0)
         self.outside += outside.sum(axis=0)
         self.total += len(rows)
 
     def text(self) -> str:
         """What is wrong with how many."""
-        parts = [f"{self.not_finite} rows are not finite"] if self.not_finite else []
+        parts = []
+        if self.not_finite:
+            worst = np.flatnonzero(self.holes)[:_SHOWN]
+            where = ", ".join(self.columns[i] for i in worst)
+            parts.append(f"{self.not_finite} rows are not finite, in {where}")
         parts += [
             f"{n} rows have {name} outside of its support"
             for name, n in zip(self.names, self.outside, strict=True)
@@ -227,7 +248,8 @@ def _look_at(names: list[str], mean: Floats, covariance: Floats, circular: np.nd
     flat = np.flatnonzero(sd <= _FLAT * (1 + np.abs(mean)))
     if flat.size:
         raise SampleError(
-            f"constant: {', '.join(names[i] for i in flat[:_SHOWN])}; leave such columns out"
+            f"constant: {', '.join(names[i] for i in flat[:_SHOWN])}; such columns have no "
+            "density: leave them out"
         )
     correlation = np.abs(covariance / np.outer(sd, sd))
     pairs = np.argwhere(np.triu(correlation > _SAME, 1) & ~circular[:, None] & ~circular)

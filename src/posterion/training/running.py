@@ -1,5 +1,6 @@
 """The loop of a fit: epoch after epoch of compiled segments, until nothing is gained any more."""
 
+import logging
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,7 @@ from posterion.training.feeding import Feed
 from posterion.training.losses import Learnable, Loss
 from posterion.training.recipe import FitMethod
 
+_logger = logging.getLogger("posterion")
 _SAVE_EVERY = 5.0
 _SLOWER, _SLOWEST = 0.5, 1e-3
 
@@ -46,6 +48,7 @@ class Run:
         best: epoch whose parameters are kept.
         extra: what the present loss has made for itself, such as a classifier.
         compiling, saved, skipped: seconds, time of the last checkpoint, steps left out.
+        few: a note where rows are fewer than weights.
     """
 
     flow: Learnable
@@ -63,9 +66,17 @@ class Run:
     compiling: float = 0.0
     saved: float = -np.inf
     skipped: int = 0
+    few: tuple[str, ...] = ()
 
     def __post_init__(self):
         params, fixed = trainable(self.flow)
+        weights = sum(leaf.size for leaf in jax.tree.leaves(params))
+        if (rows := self.fed.prepared.rows) < weights:
+            self.few = (
+                f"{rows} rows for {weights} weights: what held-out rows say is all that keeps the "
+                "fit from learning them by heart; a smaller network needs fewer",
+            )
+            _logger.warning("%s", *self.few)
         self.optimiser = adam(self.method.clip)
         start = Trained.start(params, self.optimiser, averaged=self.method.average > 0)
         self.state = self.placement.everywhere(start)
@@ -255,7 +266,7 @@ class Run:
             "improving": bool(improving and fall > 1e-3 * (1 + abs(late[-1]))),
             "seconds": {**seconds, "compiling": self.compiling},
             "dropped": self.fed.prepared.dropped,
-            "notes": self.fed.prepared.notes,
+            "notes": (*self.fed.prepared.notes, *self.few),
         }
 
     def history(self) -> dict[str, np.ndarray]:
