@@ -14,9 +14,9 @@ from posterion.training.categories import whole_name
 from posterion.training.conditional import flat_draws
 from posterion.training.pairing import require_same_order
 from posterion.training.ranges import said_once
-from posterion.training.samples import context_rows, gather_samples
+from posterion.training.samples import Samples, context_rows, gather_samples
 
-__all__ = ["check_calibration"]
+__all__ = ["check_calibration", "pairs_of"]
 
 _AT_ONCE = 200_000
 
@@ -57,17 +57,8 @@ def check_calibration(
         SettingError: the posterior has no context, or too few pairs or draws.
         SampleError: theta and context do not fit; ThetaError: a column is missing.
     """
-    names = tuple(getattr(posterior, "context", ()))
-    if not names:
-        raise SettingError(
-            f"{getattr(posterior, 'name', 'this')!r} has no context: a posterior of one data set "
-            "has nothing to average over; `compare` holds its draws against samples"
-        )
-    require_same_order(theta=theta, context=context)
+    x, rows, given = pairs_of(posterior, theta, context)
     parameters = tuple(posterior.parameters)
-    beside = _beside(theta, names) if context is None else context_rows(context, names)
-    given = gather_samples(theta, context=beside, parameters=parameters)
-    x, rows, _ = given.cut(np.concatenate(list(given.rows.chunks())))
     columns = [column for parameter in parameters for column in parameter.columns]
     n, d = x.shape
     drawn = np.empty((n, draws, d))
@@ -117,6 +108,31 @@ def check_calibration(
         notes=notes,
         seed=seed,
     )
+
+
+def pairs_of(posterior: Any, theta: Any, context: Any) -> tuple[np.ndarray, np.ndarray, Samples]:
+    """Parameters ``(n, d)`` and conditions ``(n, width)`` of pairs, and what is known of them.
+
+    Args:
+        posterior: has ``parameters`` and ``context``, the names of its columns.
+        theta: parameters, one a row, as in `check_calibration`.
+        context: ``(n, width)``, by name, or ``None`` for columns of ``theta``.
+
+    Raises:
+        SettingError: the posterior has no context.
+        SampleError: theta and context do not fit; ThetaError: a column is missing.
+    """
+    names = tuple(getattr(posterior, "context", ()))
+    if not names:
+        raise SettingError(
+            f"{getattr(posterior, 'name', 'this')!r} has no context: a posterior of one data set "
+            "has nothing to average over; `compare` holds its draws against samples"
+        )
+    require_same_order(theta=theta, context=context)
+    beside = _beside(theta, names) if context is None else context_rows(context, names)
+    given = gather_samples(theta, context=beside, parameters=posterior.parameters)
+    x, rows, _ = given.cut(np.concatenate(list(given.rows.chunks())))
+    return x, rows, given
 
 
 def _beside(theta: Any, names: tuple[str, ...]) -> Any:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
@@ -15,6 +17,7 @@ from posterion.bijections.base import apply_batch
 from posterion.core.cores import chunks
 from posterion.core.errors import SettingError
 from posterion.diagnostics.transforms import Transforms, transforms_of
+from posterion.distributions.adversarial import ConditionalGan
 from posterion.distributions.bases import Normal
 from posterion.distributions.flow import Flow
 from posterion.targets.target import unflatten_theta, x_of
@@ -28,6 +31,7 @@ Floats = NDArray[np.float64]
 
 _AT_ONCE = 400_000
 _FEWEST = 200  # rows below which transforms say little
+_RANKED = 200  # draws among which a row is ranked
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +139,9 @@ def _own(fit: Any, levels: Floats, context: Any) -> Floats | None:
 
 
 def transforms(fit: Any, v: np.ndarray, context: np.ndarray) -> Transforms | None:
-    """Of rows in the frame's coordinates; ``None`` where the flow is none from normals, or few.
+    """Of rows in the frame's coordinates; ``None`` where they are few, or the base is no normal.
+
+    What has no density has them by the ranks of rows among draws, coordinate by coordinate.
 
     Args:
         fit: a conditional fit.
@@ -143,12 +149,32 @@ def transforms(fit: Any, v: np.ndarray, context: np.ndarray) -> Transforms | Non
         context: as the flow sees it, ``(n, width)``.
     """
     flow = fit.flow
-    if not isinstance(flow, Flow) or not isinstance(flow.base, Normal) or len(v) < _FEWEST:
+    if len(v) < _FEWEST or not (
+        isinstance(flow, ConditionalGan)
+        or (isinstance(flow, Flow) and isinstance(flow.base, Normal))
+    ):
         return None
+    if isinstance(flow, ConditionalGan):
+        u = row_by_row(_ranks, flow, v, context)
+        names = [f"rank of {column}" for column in fit.columns]
+        beside = context.astype(np.float64)
+        return transforms_of(u, beside, names=names, conditions=fit.context, chained=False)
     z = row_by_row(_latent, flow, v, context)
     u = np.where(np.isnan(z), 0.0, ndtr(z))  # a row without a level counts against the fit
     names = [f"latent {i + 1}" for i in range(z.shape[1])]
     return transforms_of(u, context.astype(np.float64), names=names, conditions=fit.context)
+
+
+@eqx.filter_jit
+def _ranks(flow: Any, v: Array, context: Array | None) -> Array:
+    """Where rows lie among draws under their conditions, uniform if these have the rows' law."""
+
+    def below(key: Array) -> Array:
+        return flow.sample(key, v.shape[:1], context) < v
+
+    draw, spread = jax.random.split(jax.random.key(0))
+    count = jnp.sum(lax.map(below, jax.random.split(draw, _RANKED)), axis=0)
+    return (count + jax.random.uniform(spread, v.shape)) / (_RANKED + 1)
 
 
 @eqx.filter_jit

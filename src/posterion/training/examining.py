@@ -16,7 +16,7 @@ from posterion.distributions.manifold import ManifoldFlow
 from posterion.targets.target import x_and_log_det, x_of
 from posterion.training.conditional import transforms
 from posterion.training.fitted import Fit
-from posterion.training.losses import log_probs
+from posterion.training.losses import Loss, log_probs
 from posterion.training.quantiles import crossing_rate
 from posterion.training.surfaces import project_rows
 
@@ -26,8 +26,10 @@ _COMPARED = 10_000
 _REPEATED = 0.02
 
 
-def examine(fit: Fit, fed: Any, outcome: dict[str, Any], *, seed: int) -> Fit:
+def examine(fit: Fit, fed: Any, loss: Loss, outcome: dict[str, Any], *, seed: int) -> Fit:
     """The fit with its health: mean log-densities, and draws beside the held-out rows."""
+    if fit.expectiles:
+        return replace(fit, health=assess_fit(_scored(fit, fed, loss, outcome)))
     held = {k: a[:_COMPARED] for k, a in fed.valid.items()}
     names = [column for parameter in fit.parameters for column in parameter.columns]
     weights = held["weight"].astype(np.float64)
@@ -54,16 +56,13 @@ def examine(fit: Fit, fed: Any, outcome: dict[str, Any], *, seed: int) -> Fit:
     if surface is not None:
         of_surface = f"{surface.size}-dimensional volume of the surface"
         measure = (f"{of_surface}, coordinates in units of their spread",)
-    found = FitFindings(
-        name=fit.name,
-        train=_mean_log_prob(fit, fed.trained_on(_COMPARED)),
-        valid=_mean_log_prob(fit, fed.valid),
+    found = replace(
+        _scored(fit, fed, loss, outcome),
         two=two,
         surface=surface,
         transforms=given,
         crossing=crossing_rate(fit.flow, held["v"], rows),
         measure=measure,
-        **outcome,
     )
     return replace(fit, health=assess_fit(found))
 
@@ -97,11 +96,23 @@ def _on_surface(
     return near, SurfaceDistance(Estimate(rms, error), plane, size)
 
 
-def _mean_log_prob(fit: Fit, rows: dict[str, np.ndarray]) -> Estimate:
-    """Weighted mean log-density per event, in the stated units."""
-    _, log_det = x_and_log_det(fit.frame, rows["v"])
-    values = log_probs(fit.flow, rows["v"], rows["context"] if fit.context else None)
-    values = values - fit._per_volume(log_det)
+def _scored(fit: Fit, fed: Any, loss: Loss, outcome: dict[str, Any]) -> FitFindings:
+    """How rows that it saw, and those that it did not, are scored."""
+    train, valid = (_mean_score(fit, loss, rows) for rows in (fed.trained_on(_COMPARED), fed.valid))
+    return FitFindings(
+        fit.name, train=train, valid=valid, score=loss.score, comparable=not fit.expectiles,
+        **outcome,
+    )  # fmt: skip
+
+
+def _mean_score(fit: Fit, loss: Loss, rows: dict[str, np.ndarray]) -> Estimate:
+    """Weighted mean log-density per event, in the stated units; without density, of the costs."""
+    context = rows["context"] if fit.context else None
+    if loss.score == "log-density":
+        _, log_det = x_and_log_det(fit.frame, rows["v"])
+        values = log_probs(fit.flow, rows["v"], context) - fit._per_volume(log_det)
+    else:
+        values = loss.costs(fit.flow, rows["v"], context)
     w = rows["weight"].astype(np.float64)
     mean = float(w @ values / w.sum())
     spread = float(np.sqrt(np.square(w * (values - mean)).sum()) / w.sum())

@@ -9,7 +9,7 @@
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +70,11 @@ def fit(
         target: the density that the samples are of, where it is known: for
             ``loss="samples_and_density"``, and kept with the result.
         loss: ``"nll"``, ``"samples_and_density"``, ``"flow_matching"``,
-            ``"discflow"`` (a classifier gives weight to what the flow misses), ``"quantile"``, or a
-            :class:`~posterion.training.losses.Loss`. By default ``"quantile"`` for a
-            `posterion.quantile_network`, ``"nll"`` for other flows. A flow on a surface learns the
+            ``"discflow"`` (a classifier gives weight to what the flow misses), or a
+            :class:`~posterion.training.losses.Loss`. For a `posterion.quantile_network` the default
+            is ``"quantile"``; ``"quantile_tanh"`` looks less at far tails, ``"expectile"`` learns
+            the mean, and what is to squares as quantiles are to distances. A
+            `posterion.conditional_gan` learns by ``"wgan-gp"``, a flow on a surface learns the
             surface first, then the density on it.
         seed: of everything.
         drop: leave out rows that are not finite or outside of the support; they are counted.
@@ -111,6 +113,9 @@ def fit(
             f"{', '.join(named)}: leave parameters= out, and columns are matched by name"
         )
     losses = losses_of(loss, core, target, method)
+    expectiles = getattr(losses[-1], "power", 1) == 2
+    if expectiles and (given.dim > 1 or set(support.kinds) != {"real"}):
+        raise SettingError("expectiles are of one outcome without bounds: fit one after the other")
     commuting = symmetry(core)
     # Full whitening would mix what a group tells apart, and raise noise to the surface's size.
     mixes = commuting is not None or isinstance(core, ManifoldFlow)
@@ -138,7 +143,8 @@ def fit(
         seconds = {"fitting": time.perf_counter() - began - run.compiling}
         bar.update(description=f"checking {name}")
         blank = _assemble(name, run, given, prepared, target, method, seed)
-        result = examine(blank, fed, run.outcome(stop, seconds), seed=seed)
+        blank = replace(blank, expectiles=expectiles)
+        result = examine(blank, fed, run.loss, run.outcome(stop, seconds), seed=seed)
     run.kept.remove()
     return result
 

@@ -20,6 +20,7 @@ from posterion.core.registry import register
 from posterion.core.result import Result
 from posterion.core.status import Status
 from posterion.diagnostics.health import Health
+from posterion.distributions.base import Distribution
 from posterion.distributions.manifold import ManifoldFlow
 from posterion.sampling.profiling import Profile, flow_density, profile
 from posterion.targets.frame import Frame
@@ -78,6 +79,8 @@ class Fit(Result):
         settings, versions, citations, provenance: how it came about.
         condition: the fixed condition, where `given` made one.
         target: the density that the samples are of, where it is at hand.
+        expectiles: whether expectiles were learned, which `quantile` gives: the fit is then no
+            distribution, and neither draws nor has a density.
     """
 
     name: str
@@ -97,6 +100,7 @@ class Fit(Result):
     condition: np.ndarray | None = None
     target: Target | None = None
     context_range: np.ndarray | None = None
+    expectiles: bool = False
 
     @property
     def kind(self) -> str:
@@ -130,6 +134,7 @@ class Fit(Result):
         Raises:
             SettingError: ``n`` is not positive, or context is given where there is none, or lacks.
         """
+        self._require_distribution()
         warn_if_slow(self.flow, "forward")
         rows = self._conditions(context)
         x = self._draw(n, rows, seed)
@@ -146,7 +151,9 @@ class Fit(Result):
 
         Raises:
             SampleError: points or conditions of the wrong shape.
+            DensityError: there is none, as of a `posterion.conditional_gan`.
         """
+        self._require_density()
         warn_if_slow(self.flow, "inverse")
         points = self._points(x)
         rows = self._conditions(context)
@@ -160,7 +167,8 @@ class Fit(Result):
     def quantile(self, q: Any, *, context: Any = None, n: int = 1000, seed: int = 0) -> Any:
         """Quantiles of each coordinate, under each condition.
 
-        Of one coordinate they are exact, the flow's own; of several those of ``n`` draws each.
+        Of one coordinate they are exact, the flow's own; of several those of ``n`` draws each. Of a
+        fit of expectiles these: the one of 1/2 is the mean.
 
         Args:
             q: levels between 0 and 1, a number or several.
@@ -216,6 +224,7 @@ class Fit(Result):
         bundles.save_object(Path(path), self, card)
 
     def named(self, n: int, *, seed: int) -> dict[str, np.ndarray]:
+        self._require_distribution()
         return unflatten_theta(self.parameters, self._draw(n, self._conditions(None), seed))
 
     @property
@@ -227,6 +236,7 @@ class Fit(Result):
         """Log-density of coordinates ``(n, dim)``, float64 and differentiable; inside x64."""
         if self.on_surface:
             raise DensityError(f"{self.name!r} lies on a surface: it has no density in its space")
+        self._require_density()
         return flow_density(self.flow, self.frame, self._conditions(None))
 
     def profile(self, name: str, grid: ArrayLike | None = None, *, seed: int = 0) -> Profile:
@@ -234,6 +244,22 @@ class Fit(Result):
         return profile(self, name, grid, seed=seed)
 
     # Inside -----------------------------------------------------------------------------------
+
+    def _require_distribution(self) -> None:
+        if self.expectiles:
+            raise DensityError(
+                f"{self.name!r} learned expectiles, which are no distribution: quantile(levels) "
+                "gives them, that of 1/2 is the mean; for draws fit without loss='expectile'"
+            )
+
+    def _require_density(self) -> None:
+        self._require_distribution()
+        if not isinstance(self.flow, Distribution):
+            raise DensityError(
+                f"{self.name!r} draws by a {type(self.flow).__name__}, whose noise goes through a "
+                "network that has no inverse: there is no density. A posterion.quantile_network, "
+                "or a flow, has one"
+            )
 
     def _points(self, x: Any) -> np.ndarray:
         if isinstance(x, Mapping) or hasattr(x, "columns"):
@@ -289,10 +315,12 @@ class Fit(Result):
             return self.frame.to_x(v)[0].reshape(*shape, self.dim)
 
     def _log_prob_flat(self, x: Array) -> Array:
+        flow: Any = self.flow
+        self._require_density()
         with jax.enable_x64(True):
             v, log_det = self.frame.to_v(x)
             v, log_det = v.astype(jnp.float32), log_det.astype(jnp.float32)
         rows = self._conditions(None)
         context = None if rows is None else jnp.asarray(rows[0])
-        log_prob = apply_batch(self.flow.log_prob, v, context=context)
+        log_prob = apply_batch(flow.log_prob, v, context=context)
         return log_prob + self._per_volume(log_det)

@@ -1,6 +1,5 @@
 """Samples looked through once: what is wrong with them, and the frame in which a flow learns."""
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -14,12 +13,12 @@ from posterion.core.progress import progress
 from posterion.targets.frame import Frame
 from posterion.targets.target import v_and_log_det
 from posterion.training.discrete import look_for_repeats
+from posterion.training.ranges import warn
 from posterion.training.samples import Samples
 
 Floats = NDArray[np.float64]
 
 CHUNK = 65536
-_logger = logging.getLogger("posterion")
 _SHOWN = 5
 _ROWS_A_COORDINATE = 10
 _SAME = 1 - 1e-9
@@ -169,7 +168,7 @@ def prepare(
     flat = scale <= _FLAT * (1 + np.abs(context_mean))
     notes = [*samples.notes, *(repeats or ())]
     for note in repeats or ():
-        _logger.warning("%s", note)
+        warn(note)
     if flat.any():
         which = ", ".join(n for n, f in zip(samples.context, flat, strict=True) if f)
         notes.append(f"the context's {which} does not vary: nothing is learned of it")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from posterion.training.samples import context_rows
 
-__all__ = ["beyond", "said_once", "warn_outside"]
+__all__ = ["beyond", "said_once", "warn", "warn_outside"]
 
 _logger = logging.getLogger("posterion")
 _said: ContextVar[bool] = ContextVar("said", default=False)
@@ -68,6 +68,12 @@ def warn_outside(
         name,
         ", ".join(said),
     )
+
+
+def warn(text: str) -> None:
+    """Logs a warning, unless it stands within `said_once`."""
+    if not _said.get():
+        _logger.warning("%s", text)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The loop of a fit: epoch after epoch of compiled segments, until nothing is gained any more."""
 
-import logging
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +14,6 @@ from posterion.optimisation import (
     Checkpoint,
     Placement,
     Trained,
-    adam,
     leaves_of,
     restore,
     run_segment,
@@ -23,9 +21,9 @@ from posterion.optimisation import (
 )
 from posterion.training.feeding import Feed
 from posterion.training.losses import Learnable, Loss
+from posterion.training.ranges import warn
 from posterion.training.recipe import FitMethod
 
-_logger = logging.getLogger("posterion")
 _SAVE_EVERY = 5.0
 _SLOWER, _SLOWEST = 0.5, 1e-3
 
@@ -76,8 +74,8 @@ class Run:
                 f"{rows} rows for {weights} weights: what held-out rows say is all that keeps the "
                 "fit from learning them by heart; a smaller network needs fewer",
             )
-            _logger.warning("%s", *self.few)
-        self.optimiser = adam(self.method.clip)
+            warn(*self.few)
+        self.optimiser = self.loss.optimiser(self.method.clip)
         start = Trained.start(params, self.optimiser, averaged=self.method.average > 0)
         self.state = self.placement.everywhere(start)
         self.still, self.fixed = fixed, self.placement.everywhere(fixed)
@@ -108,9 +106,10 @@ class Run:
 
     def _next(self) -> None:
         """The next loss, from the best parameters so far."""
+        self.starts.append(len(self.rows))
+        self.optimiser = self.loss.optimiser(self.method.clip)
         start = Trained.start(self.best_params, self.optimiser, averaged=self.method.average > 0)
         self.state = self.placement.everywhere(start)
-        self.starts.append(len(self.rows))
         self.factor, self.best, self.extra = 1.0, len(self.rows), None
 
     def _minimise(self, held: Any, bar: Progress) -> str:
@@ -231,6 +230,7 @@ class Run:
 
     def _restore(self, note: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         self.rows, self.starts = list(note["rows"]), list(note["starts"])
+        self.optimiser = self.loss.optimiser(self.method.clip)
         self.factor, self.best = note["factor"], note["best"]
         self.state = self.placement.everywhere(restore(self.state, "state", arrays))
         self.best_params = restore(self.best_params, "best", arrays)
