@@ -109,3 +109,23 @@ def test_samples_that_cannot_be_compared(first, second, options, error, message)
 def test_rows_of_another_width(shifted):
     with pytest.raises(SampleError, match="3 columns, the classifier 2"):
         shifted[0].log_ratio(np.zeros((4, 3)))
+
+
+def test_a_calibration_that_believes_nothing_leaves_the_area_its_error():
+    rng = np.random.default_rng([3, 1])
+    found = posterion.classify(*rng.normal(size=(2, 400, 1)), hidden=(8,), epochs=3, seed=1)
+    assert found.slope == 0  # it turned out the wrong way round on held-out rows
+    assert found.auc.error == pytest.approx((201 / (12 * 100 * 100)) ** 0.5, rel=0.1)
+    assert 0 < abs(found.auc.value - 0.5) < 3 * found.auc.error
+    np.testing.assert_allclose(found.weights(rng.normal(size=(9, 1))), 1.0)
+
+
+def test_a_width_that_follows_a_wave_is_found():
+    rng, rows = np.random.default_rng(4), []
+    for wide in (1, 1.3):
+        x = rng.uniform(0, 5, (20_000, 1))
+        y = np.cos(4 * x + 1) / 3 + x * np.sin(x) / 3 + wide * x / 10 * rng.normal(size=x.shape)
+        rows.append(np.hstack([y, x]))
+    found = posterion.classify(*rows, epochs=15, batch=256, seed=1)
+    # The best possible has 2/pi arctan(1.3) = 0.58.
+    assert found.auc.value - 0.5 > 4 * found.auc.error and found.auc.value < 0.6

@@ -8,9 +8,10 @@ import pytest
 from scipy import stats
 
 import posterion
-from posterion.core.errors import SettingError
+from posterion.core.errors import DensityError, SettingError
 from posterion.diagnostics.transforms import transforms_of
 from posterion.training.conditional import parts_of
+from posterion.training.losses import Batch
 from posterion.training.quantiles import Pinball, _loss, crossing_rate, has_quantiles
 
 QUICK = {"epochs": 12, "batch": 250, "rate": 5e-3, "quiet": True, "seed": 1}
@@ -119,16 +120,6 @@ def test_the_pinball_loss_and_the_expectile_loss():
         np.testing.assert_allclose(found[0, 0], wanted, atol=1e-5)
 
 
-def test_expectiles_are_learned_by_the_squared_loss():
-    y, x = pairs(3000, seed=4)
-    network = posterion.quantile_network(1, 1, hidden=(16,), units=6)
-    found = posterion.fit(network, y[:, :1], context=x, loss=Pinball(8, power=2), **QUICK)
-    # The expectile of 1/2 is the mean: x + (1 + x) times Euler's number of the Gumbel law.
-    at = np.array([[0.5], [1.5]])
-    mean = at + (1 + at) * np.euler_gamma
-    assert np.abs((found.quantile(0.5, context=at) - mean) / (1 + at)).max() < 0.2
-
-
 def test_the_default_loss_and_what_is_no_quantile_network():
     assert has_quantiles(posterion.quantile_network(2, monotone=False))
     assert has_quantiles(posterion.quantile_network(2, bounds=[(0, 1), None]))
@@ -221,3 +212,88 @@ def test_transforms_of_right_and_wrong_distributions():
     # Of two coordinates that are one, each is uniform.
     same = transforms_of(np.repeat(u[:, :1], 2, axis=1))
     assert same.p_value < 1e-6 and "in bin" in same.where
+
+
+# Losses beside the plain one --------------------------------------------------------------------
+
+
+def test_a_tanh_leaves_quantiles_where_they_are_and_bounds_the_loss():
+    network = posterion.quantile_network(1, hidden=(4,), units=2)
+    first = network.bijection.bijections[0]
+    y = np.random.default_rng(0).standard_t(2, size=(1, 4000))
+    tau = jnp.full((1, 1, 4000), 0.9)
+    plain, squashed = (
+        np.asarray(_loss(first, jnp.asarray(y, jnp.float32), tau, None, 1, squash)[0][0, 0])
+        for squash in (False, True)
+    )
+    at = stats.norm.ppf(0.9)
+    side = np.where(y[0] < at, 0.1, 0.9)
+    np.testing.assert_allclose(squashed, side * np.abs(np.tanh(y[0]) - np.tanh(at)), atol=1e-5)
+    assert plain.max() > 5 and squashed.max() < 0.9 * 2
+
+
+def test_the_tanh_loss_learns_the_bulk_of_a_heavy_tail():
+    rng = np.random.default_rng(3)
+    x = rng.uniform(0, 2, (4000, 1))
+    y = x + (1 + x) * rng.standard_t(2, size=x.shape)
+    network = posterion.quantile_network(1, 1, hidden=(16,), units=6)
+    found = posterion.fit(network, y, context=x, loss="quantile_tanh", **QUICK)
+    assert "squash=True" in found.settings["loss"]
+    at, q = np.array([[0.5], [1.5]]), np.array([0.1, 0.5, 0.9])
+    wanted = at + (1 + at) * stats.t(2).ppf(q)[:, None, None]
+    assert (np.abs(found.quantile(q, context=at) - wanted) / (1 + at)).max() < 0.35
+
+
+def test_expectiles_are_no_distribution():
+    y, x = pairs(3000, seed=4)
+    network = posterion.quantile_network(1, 1, hidden=(16,), units=6)
+    found = posterion.fit(network, y[:, :1], context=x, loss="expectile", **QUICK)
+    at = np.array([[0.5], [1.5]])
+    mean = at + (1 + at) * np.euler_gamma
+    assert np.abs((found.quantile(0.5, context=at) - mean) / (1 + at)).max() < 0.2
+    assert found.status.name == "fitted" and "squared loss over levels" in str(found)
+    assert "expectiles are no distribution" in str(found)
+    for ask in (
+        lambda: found.sample(1, context=at, seed=0),
+        lambda: found.log_prob([[1.0]], at[:1]),
+        lambda: found.given([1.0]).summary(),
+    ):
+        with pytest.raises(DensityError, match="learned expectiles"):
+            ask()
+    two = posterion.quantile_network(2, 1, hidden=(4,), units=2)
+    with pytest.raises(SettingError, match="of one outcome"):
+        posterion.fit(two, y, context=x, loss="expectile", **QUICK)
+    with pytest.raises(SettingError, match="power of a pinball"):
+        Pinball(power=2, squash=True)
+
+
+@pytest.mark.parametrize("loss", [Pinball(8), Pinball(8, power=2), Pinball(8, squash=True)])
+def test_whole_weights_are_repeated_rows(loss):
+    rng = np.random.default_rng(5)
+    y, x = pairs(60)
+    v = jnp.asarray(y[:, :1], jnp.float32)
+    times = rng.integers(0, 4, size=60)
+    network = posterion.quantile_network(1, 1, hidden=(4,), units=2, seed=3)
+    weight = jnp.asarray(times, jnp.float32)
+    # The same levels for a row and its repetitions: of a fixed grid, as held-out rows have them.
+    cost = loss.costs(network, np.asarray(v), np.asarray(x, np.float32))
+    again = np.repeat(np.arange(60), times)
+    repeated = loss.costs(network, np.asarray(v)[again], np.asarray(x, np.float32)[again])
+    assert float(times @ cost) == pytest.approx(repeated.sum(), rel=1e-6)
+    # A row of weight zero does not count, and twice the weight is twice the loss.
+    context = jnp.asarray(x, jnp.float32)
+    key = jax.random.key(0)
+    one = loss.value(network, Batch(v, context, weight), key, {})
+    other = v.at[times == 0].add(100.0)
+    assert float(loss.value(network, Batch(other, context, weight), key, {})) == float(one)
+    assert float(loss.value(network, Batch(v, context, 2 * weight), key, {})) == pytest.approx(
+        2 * float(one), rel=1e-6
+    )
+
+
+def test_weights_move_the_quantiles():
+    y = np.random.default_rng(7).normal(size=(6000, 1))
+    network = posterion.quantile_network(1, hidden=(), units=4)
+    found = posterion.fit(network, y, weights=np.exp(y[:, 0]), **QUICK)
+    # By exp(y) a standard normal becomes one about 1; the rows are worth 6000 / e then.
+    np.testing.assert_allclose(found.quantile([0.16, 0.5, 0.84])[:, 0], [0, 1, 2], atol=0.15)

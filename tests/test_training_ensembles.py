@@ -14,7 +14,7 @@ from posterion.distributions import Flow, Normal
 from posterion.sampling.chain import Chain
 from posterion.targets import Target
 from posterion.training import Ensemble, bootstrap_weights
-from posterion.training.fitted import _as_probable
+from posterion.training.examining import _as_probable
 from small_learning import NORMAL, SMALL
 
 N, DIM, MEMBERS, VALIDATION = 2000, 8, 48, 0.05

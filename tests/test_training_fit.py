@@ -370,8 +370,16 @@ def spoiled(row, column, value):
 ERRORS = {
     "ragged": (lambda: [[1.0], [1.0, 2.0]], {}, "ragged"),
     "text": (lambda: {"a": np.array(["x"] * 9)}, {}, "'a' has dtype"),
-    "nan": (lambda: spoiled(7, 1, np.nan), {}, r"1 rows are not finite \(the first: 7\)"),
-    "inf": (lambda: spoiled(8, 1, np.inf), {}, r"not finite \(the first: 8\); .*drop=True"),
+    "nan": (
+        lambda: spoiled(7, 1, np.nan),
+        {},
+        r"1 rows are not finite, in x\[1\] \(the first: 7\)",
+    ),
+    "inf": (
+        lambda: spoiled(8, 1, np.inf),
+        {},
+        r"not finite, in x\[1\] \(the first: 8\); .*drop=True",
+    ),
     "constant": (lambda: draws(99) * [1, 0, 1], {}, r"constant: x\[1\]"),
     "twice": (lambda: draws(99)[:, [0, 1, 1]], {}, r"same up to scale: x\[1\] and x\[2\]"),
     "few rows": (lambda: draws(3), {}, "3 usable rows for 3 coordinates"),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from posterion.core.status import Status
     from posterion.distributions import families as flows
     from posterion.distributions import summarised
-    from posterion.distributions.families import quantile_network
+    from posterion.distributions.families import conditional_gan, quantile_network
     from posterion.emulators import Emulator, emulate
     from posterion.sampling import profile, sample_chain
     from posterion.targets import Parameter, Target
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Fit,
         Posterior,
         check_calibration,
+        check_closure,
         classify,
         compare,
         distill,
@@ -58,9 +59,11 @@ __all__ = [
     "bijections",
     "bundles",
     "check_calibration",
+    "check_closure",
     "cite",
     "classify",
     "compare",
+    "conditional_gan",
     "diagnostics",
     "distill",
     "distributions",
@@ -94,9 +97,11 @@ _ROOM_OF = {
     "Status": "core.status",
     "Target": "targets",
     "check_calibration": "training",
+    "check_closure": "training",
     "cite": "core.citations",
     "classify": "training",
     "compare": "training",
+    "conditional_gan": "distributions.families",
     "distill": "training",
     "emulate": "emulators",
     "ensemble": "training",

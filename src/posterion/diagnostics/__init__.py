@@ -4,6 +4,7 @@
 - `metropolis`, `autocorrelation`: the exact chain; statistics of chains
 - `divergence`, `energy`: distances to exact marginals and between samples; `modes`: lost modes
 - `calibration`, `bands`: ranks of the truth among the draws of its posterior, and their band
+- `closure`: draws under conditions against outcomes under the same
 - `coverage`: intervals that hold what they promise, and the conformal correction
 - `logistic_correction`: probabilities of labels that hold what they say
 - `comparison`: two samples by the published metrics, each beside its floor
@@ -20,6 +21,8 @@ from posterion.diagnostics.autocorrelation import (
 from posterion.diagnostics.bands import UniformBand, uniform_band, uniform_p_value
 from posterion.diagnostics.calibrated import Calibration
 from posterion.diagnostics.calibration import calibration_of
+from posterion.diagnostics.closed import Closure, ClosureTest, LocalCoverage, MarginalRatio
+from posterion.diagnostics.closure import closure_of
 from posterion.diagnostics.comparison import Comparison, Metric, compare_samples
 from posterion.diagnostics.coverage import (
     conformal_factors,
@@ -82,6 +85,8 @@ from posterion.diagnostics.witness import (
 __all__ = [
     "Calibration",
     "Check",
+    "Closure",
+    "ClosureTest",
     "Comparison",
     "CrossChains",
     "Divergences",
@@ -92,6 +97,8 @@ __all__ = [
     "Health",
     "IndependenceChain",
     "KolmogorovSmirnov",
+    "LocalCoverage",
+    "MarginalRatio",
     "Metric",
     "ModeComparison",
     "ModeShare",
@@ -105,6 +112,7 @@ __all__ = [
     "autocorrelation",
     "calibration_of",
     "clean_log_weights",
+    "closure_of",
     "compare_modes",
     "compare_samples",
     "conformal_factors",

@@ -75,7 +75,7 @@ class Calibration:
                 "its regions hold the probability they state, averaged over the prior"
             )
         bad = [i for i in map(int, np.argsort(self.p_values)) if self._rejected(i)]
-        said = ", ".join(f"{self.names[i]} ({self._reads(i)})" for i in bad[:4])
+        said = ", ".join(f"{self.names[i]} ({self.reads(i)})" for i in bad[:4])
         more = f" and {len(bad) - 4} more" if len(bad) > 4 else ""
         return (
             f"not calibrated (p = {self.p_value:.2g}; {rate}): {said}{more}. Do not quote its "
@@ -192,7 +192,7 @@ class Calibration:
         covered = {level: self.coverage(name, level) for level in COVERAGES}
         found: dict[str, Any] = {
             "p_value": float(self.p_values[i]),
-            "reads": self._reads(i),
+            "reads": self.reads(i),
             "coverage": {
                 f"{level:.4f}": {"value": e.value, "error": e.error} for level, e in covered.items()
             },
@@ -202,8 +202,8 @@ class Calibration:
     def _rejected(self, i: int) -> bool:
         return bool(self.p_values[i] * len(self.names) <= self.alpha)
 
-    def _reads(self, i: int) -> str:
-        """What the ranks say of the draws; empty where they are not rejected."""
+    def reads(self, i: int) -> str:
+        """What the ranks of one quantity say of the draws; empty where they are not rejected."""
         if not self._rejected(i):
             return ""
         u, n, name = self.pit[:, i], self.pairs, self.names[i]

@@ -42,6 +42,7 @@ def energy_distance(
     periods: Sequence[float | int | None] | None = None,
     limit: int = 1000,
     permutations: int = 300,
+    paired: bool = False,
 ) -> EnergyDistance:
     """Compare two samples by their energy distance, with a permutation test.
 
@@ -57,6 +58,9 @@ def energy_distance(
         periods: per parameter, its period or None.
         limit: points of each sample compared at most.
         permutations: of the labels.
+        paired: whether row by row the two share what they were drawn under, such as a condition:
+            labels are then exchanged within pairs, and a difference that the spread of conditions
+            would hide is seen.
 
     Raises:
         ShapeError: the samples have different dimensions, or fewer than 8 independent draws.
@@ -68,6 +72,8 @@ def energy_distance(
     if x.shape[1] != y.shape[1]:
         raise ShapeError(f"a and b: {x.shape[1]} and {y.shape[1]} parameters")
     n, m = x.shape[0], y.shape[0]
+    if paired and np.shape(a)[0] != np.shape(b)[0]:
+        raise ShapeError(f"pairs take as many rows, got {np.shape(a)[0]} and {np.shape(b)[0]}")
     both = np.concatenate([x, y])
     both = embed(both, periods, spread(both, np.full(n + m, 1 / (n + m)), periods))
     distances = _distances(both)
@@ -75,7 +81,10 @@ def energy_distance(
     labels[:n, 0] = 1
     rng = np.random.default_rng(seed)
     for j in range(1, permutations + 1):
-        labels[rng.permutation(n + m)[:n], j] = 1
+        first = rng.permutation(n + m)[:n]
+        if paired:
+            first = np.arange(n) + n * rng.integers(2, size=n)
+        labels[first, j] = 1
     statistic = _statistics(distances, labels, n, m)
     return EnergyDistance(float(statistic[0]), _significance(statistic[0], statistic[1:]), (n, m))
 

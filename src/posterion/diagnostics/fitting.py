@@ -65,7 +65,8 @@ class FitFindings:
     Args:
         name: of what was fitted.
         stop: why it ended.
-        train, valid: mean log-density of the rows, per event, in the stated units.
+        train, valid: mean log-density of the rows, per event, in the stated units; or another
+            score, of which less is better.
         epochs, best: how many, and which one was kept.
         two: the comparison of samples; ``None`` where there were too few. On a surface the
             held-out rows are projected.
@@ -74,6 +75,8 @@ class FitFindings:
         crossing: share of neighbouring levels whose quantiles cross, where they may.
         dropped, skipped: rows left out, steps without a finite gradient.
         improving: whether the loss was still falling at the end.
+        score: what ``train`` and ``valid`` are.
+        comparable: whether it draws, so that draws could be compared.
         measure, notes, seconds: as in :class:`Health`.
     """
 
@@ -90,6 +93,8 @@ class FitFindings:
     dropped: int = 0
     skipped: int = 0
     improving: bool = False
+    score: str = "log-density"
+    comparable: bool = True
     measure: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     seconds: dict[str, float | int] = field(default_factory=dict)
@@ -132,16 +137,18 @@ def two_samples(
 def assess_fit(found: FitFindings) -> Health:
     """The report; its status says whether to believe the fit."""
     checks = [
-        Check("log-density, training rows", found.train.value, found.train.error),
-        Check("log-density, held-out rows", found.valid.value, found.valid.error),
+        Check(f"{found.score}, training rows", found.train.value, found.train.error),
+        Check(f"{found.score}, held-out rows", found.valid.value, found.valid.error),
     ]
     reasons: list[str] = []
     gap = found.train.value - found.valid.value
+    dense = found.score == "log-density"
+    gap = gap if dense else -gap
     error = float(np.hypot(found.train.error, found.valid.error))
     overfits = bool(gap > max(_OVERFIT * error, 0.02 * (1 + abs(found.valid.value))))
     checks.append(
         Check(
-            "train minus held-out",
+            "train minus held-out" if dense else "held-out minus train",
             gap,
             error,
             f"<= {max(_OVERFIT * error, 0.02 * (1 + abs(found.valid.value))):.2g}",
@@ -235,9 +242,11 @@ def assess_fit(found: FitFindings) -> Health:
         status = Status.interrupted
     elif differ:
         status = Status.still_improving if found.improving else Status.misfit
-    elif found.two is None:
+    elif found.two is None and found.comparable:
         status = Status.not_checked
     notes = list(found.notes)
+    if not found.comparable:
+        notes.append("expectiles are no distribution: there are no draws that could be compared")
     if found.surface is not None:
         notes.append("held-out samples were projected onto the surface before the comparison")
     if found.skipped:

@@ -15,9 +15,10 @@ from posterion.core.errors import ShapeError
 from posterion.diagnostics._arrays import Floats, points
 from posterion.diagnostics.divergence import kolmogorov_smirnov
 
-__all__ = ["Transforms", "transforms_of"]
+__all__ = ["BINS", "Transforms", "bins_of", "transforms_of"]
 
-_BINS = 4
+BINS = 4
+"""Of each condition."""
 _FEWEST = 50  # rows of a bin
 
 
@@ -47,17 +48,21 @@ def transforms_of(
     *,
     names: Sequence[str] | None = None,
     conditions: Sequence[str] | None = None,
+    chained: bool = True,
 ) -> Transforms:
     """Kolmogorov-Smirnov tests of transforms: of each coordinate, and in bins of each condition.
 
     Bins hold a quarter of the rows each; a condition of few values has them as bins. The other
-    coordinates are conditions too: that transforms do not depend on each other is part of it.
+    coordinates are conditions too, if ``chained``: that transforms do not depend on each other is
+    part of it.
 
     Args:
         u: transforms within [0, 1], ``(n, d)``.
         context: ``(n, width)``.
         names: of the coordinates.
         conditions: of the context's columns.
+        chained: whether each is given the coordinates before, as in Rosenblatt's; without, as of
+            ranks among draws, coordinates may depend on each other.
 
     Raises:
         ShapeError: not finite, not within [0, 1], or of different numbers of rows.
@@ -72,13 +77,13 @@ def transforms_of(
     labels = [f"x[{i}]" for i in range(d)] if names is None else list(names)
     width = beside.shape[1]
     given = [f"context[{i}]" for i in range(width)] if conditions is None else list(conditions)
-    bins = [_bins(column) for column in np.hstack([beside, found]).T]
+    bins = [bins_of(column) for column in np.hstack([beside, found]).T]
     p_values, distances, where = [], [], []
     for i, label in enumerate(labels):
         groups = [("", np.ones(n, bool))]
-        for j, name in enumerate([*given, *labels]):
+        for j, name in enumerate([*given, *(labels if chained else ())]):
             if j != width + i:
-                groups += [(f", {name} in bin {k + 1}", bins[j] == k) for k in range(_BINS)]
+                groups += [(f", {name} in bin {k + 1}", bins[j] == k) for k in range(BINS)]
         for said, rows in groups:
             if rows.sum() >= _FEWEST:
                 test = kolmogorov_smirnov(found[rows, i], lambda x: x)
@@ -92,9 +97,10 @@ def transforms_of(
     return Transforms(float(distances[worst]), p, where[worst], len(where), n)
 
 
-def _bins(column: Floats) -> np.ndarray:
+def bins_of(column: Floats) -> np.ndarray:
+    """The quarter that each value lies in, 0 to 3; of few values each has its own."""
     values = np.unique(column)
-    if len(values) <= _BINS:
+    if len(values) <= BINS:
         return np.searchsorted(values, column)
-    edges = np.quantile(column, np.arange(1, _BINS) / _BINS)
+    edges = np.quantile(column, np.arange(1, BINS) / BINS)
     return np.searchsorted(edges, column, side="right")

@@ -292,7 +292,7 @@ def unflatten_theta(parameters: Sequence[Parameter], x: Any) -> dict[str, Any]:
     theta, start = {}, 0
     for parameter in parameters:
         part = x[..., start : start + parameter.size]
-        theta[parameter.name] = part.reshape(*x.shape[:-1], *parameter.shape)
+        theta[parameter.name] = part.reshape((*x.shape[:-1], *parameter.shape))
         start += parameter.size
     return theta
 

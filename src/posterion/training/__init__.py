@@ -1,7 +1,9 @@
 """Training: ``learn`` turns a density, and ``fit`` samples, into what samples itself."""
 
+from posterion.training.adversarial import WassersteinPenalty
 from posterion.training.calibrating import check_calibration
 from posterion.training.classifier import Classifier, classify
+from posterion.training.closing import check_closure
 from posterion.training.comparing import Pair, compare, compare_pair, pair_samples
 from posterion.training.distillation import distill
 from posterion.training.divergences import (
@@ -47,10 +49,12 @@ __all__ = [
     "Posterior",
     "Reweighted",
     "SamplesAndDensity",
+    "WassersteinPenalty",
     "WeightedSample",
     "alpha",
     "bootstrap_weights",
     "check_calibration",
+    "check_closure",
     "chi_squared",
     "classify",
     "compare",

@@ -10,11 +10,14 @@ from posterion.core.progress import progress
 from posterion.diagnostics.calibrated import Calibration
 from posterion.diagnostics.calibration import calibration_of
 from posterion.targets.target import unflatten_theta
+from posterion.training.categories import whole_name
 from posterion.training.conditional import flat_draws
-from posterion.training.samples import conditions_of, gather_samples
+from posterion.training.pairing import require_same_order
+from posterion.training.ranges import said_once
+from posterion.training.samples import Samples, conditions_of, gather_samples
 from posterion.training.summaries import shown
 
-__all__ = ["check_calibration"]
+__all__ = ["check_calibration", "pairs_of"]
 
 _AT_ONCE = 200_000
 
@@ -56,16 +59,8 @@ def check_calibration(
         SettingError: the posterior has no context, or too few pairs or draws.
         SampleError: theta and context do not fit; ThetaError: a column is missing.
     """
-    names = tuple(getattr(posterior, "context", ()))
-    if not names:
-        raise SettingError(
-            f"{getattr(posterior, 'name', 'this')!r} has no context: a posterior of one data set "
-            "has nothing to average over; `compare` holds its draws against samples"
-        )
+    x, rows, given = pairs_of(posterior, theta, context)
     parameters = tuple(posterior.parameters)
-    beside = _beside(theta, posterior) if context is None else conditions_of(posterior, context)
-    given = gather_samples(theta, context=beside, parameters=parameters)
-    x, rows, _ = given.cut(np.concatenate(list(given.rows.chunks())))
     columns = [column for parameter in parameters for column in parameter.columns]
     n, d = x.shape
     drawn = np.empty((n, draws, d))
@@ -73,7 +68,7 @@ def check_calibration(
     log_prob, notes = None, list(given.notes)
     density = density and not getattr(posterior, "on_surface", False)
     step = max(1, _AT_ONCE // draws)
-    with progress("calibrating", total=n, quiet=quiet) as bar:
+    with said_once(posterior, rows), progress("calibrating", total=n, quiet=quiet) as bar:
         for number, start in enumerate(range(0, n, step)):
             part = slice(start, start + step)
             drawn[part] = flat_draws(
@@ -117,10 +112,34 @@ def check_calibration(
     )
 
 
+def pairs_of(posterior: Any, theta: Any, context: Any) -> tuple[np.ndarray, np.ndarray, Samples]:
+    """Parameters ``(n, d)`` and conditions ``(n, width)`` of pairs, and what is known of them.
+
+    Args:
+        posterior: has ``parameters`` and ``context``, the names of its columns.
+        theta: parameters, one a row, as in `check_calibration`.
+        context: ``(n, width)``, by name, or ``None`` for columns of ``theta``.
+
+    Raises:
+        SettingError: the posterior has no context.
+        SampleError: theta and context do not fit; ThetaError: a column is missing.
+    """
+    if not getattr(posterior, "context", ()):
+        raise SettingError(
+            f"{getattr(posterior, 'name', 'this')!r} has no context: a posterior of one data set "
+            "has nothing to average over; `compare` holds its draws against samples"
+        )
+    require_same_order(theta=theta, context=context)
+    beside = _beside(theta, posterior) if context is None else conditions_of(posterior, context)
+    given = gather_samples(theta, context=beside, parameters=posterior.parameters)
+    x, rows, _ = given.cut(np.concatenate(list(given.rows.chunks())))
+    return x, rows, given
+
+
 def _beside(theta: Any, posterior: Any) -> Any:
     """The context among the columns of a table: its names, or its rows where vectors hold them."""
-    if not (isinstance(theta, Mapping) or hasattr(theta, "columns")):
-        return list(posterior.context)
     names = tuple(posterior.context)
-    whole = {name.partition("[")[0] for name in names}
+    if not (isinstance(theta, Mapping) or hasattr(theta, "columns")):
+        return list(names)
+    whole = {whole_name(name) for name in names}
     return conditions_of(posterior, {k: theta[k] for k in theta if k in names or k in whole})

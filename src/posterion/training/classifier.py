@@ -178,11 +178,12 @@ def classify(
         seed=seed,
     )
     slope, offset = _calibrated(_evaluate(network, valid[0]), valid[2], valid[1])
-    logit = offset + slope * _evaluate(network, test[0])
-    is_first = test[2] > 0
+    raw = _evaluate(network, test[0])
+    logit, is_first = offset + slope * raw, test[2] > 0
+    # Of the logits before their calibration, which makes a constant of what it does not believe.
     auc = area_under_curve(
-        logit[is_first],
-        logit[~is_first],
+        raw[is_first],
+        raw[~is_first],
         weights_first=test[1][is_first],
         weights_second=test[1][~is_first],
     )

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
@@ -15,10 +17,12 @@ from posterion.bijections.base import apply_batch
 from posterion.core.cores import chunks
 from posterion.core.errors import SettingError
 from posterion.diagnostics.transforms import Transforms, transforms_of
+from posterion.distributions.adversarial import ConditionalGan
 from posterion.distributions.bases import Normal
 from posterion.distributions.flow import Flow
 from posterion.targets.target import unflatten_theta, v_and_log_det, x_of
 from posterion.training.losses import row_by_row
+from posterion.training.ranges import said_once
 from posterion.training.samples import conditions_of
 from posterion.training.summaries import seen, shown
 
@@ -28,6 +32,7 @@ Floats = NDArray[np.float64]
 
 _AT_ONCE = 400_000
 _FEWEST = 200  # rows below which transforms say little
+_RANKED = 200  # draws among which a row is ranked
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,20 +73,19 @@ def parts_of(members: Sequence[Any], context: Any, *, n: int, seed: int) -> Part
         raise SettingError(f"a spread takes at least two draws, not {n}")
     rows = conditions_of(members[0], context)
     dim = sum(parameter.size for parameter in members[0].parameters)
-    means, variances, noise = [], [], 0.0
-    for i, member in enumerate(members):
-        mean, variance = np.empty((len(rows), dim)), np.empty((len(rows), dim))
-        for number, start, stop in chunks(len(rows), max(1, _AT_ONCE // n)):
-            levels = _own(member, (np.arange(n) + 0.5) / n, rows[start:stop])
-            if levels is None:
-                own = seed + 1009 * i + 1_000_003 * number
-                drawn = flat_draws(member.sample(n, context=rows[start:stop], seed=own))
-                mean[start:stop], noise = drawn.mean(axis=1), 1 / n
-                variance[start:stop] = drawn.var(axis=1, ddof=1)
-            else:
-                mean[start:stop], variance[start:stop] = levels.mean(axis=0), levels.var(axis=0)
-        means.append(mean)
-        variances.append(variance)
+    means, variances = np.empty((2, len(members), len(rows), dim))
+    noise = 0.0
+    with said_once(members[0], rows):
+        for i, member in enumerate(members):
+            for number, start, stop in chunks(len(rows), max(1, _AT_ONCE // n)):
+                here = slice(start, stop)
+                levels = _own(member, (np.arange(n) + 0.5) / n, rows[here])
+                if levels is None:
+                    own, noise = seed + 1009 * i + 1_000_003 * number, 1 / n
+                    drawn = flat_draws(member.sample(n, context=rows[here], seed=own))
+                    means[i, here], variances[i, here] = drawn.mean(1), drawn.var(1, ddof=1)
+                else:
+                    means[i, here], variances[i, here] = levels.mean(0), levels.var(0)
     mean, within = np.mean(means, axis=0), np.mean(variances, axis=0)
     between = np.var(means, axis=0, ddof=1) if len(means) > 1 else np.zeros_like(mean)
     between = np.maximum(between - noise * within, 0)
@@ -116,10 +120,11 @@ def quantiles_of(result: Any, q: Any, context: Any, *, n: int, seed: int) -> Any
     elif out is None:
         rows = conditions_of(result, context)
         parts = []
-        for number, start, stop in chunks(len(rows), max(1, _AT_ONCE // n)):
-            own = seed + 1_000_003 * number
-            drawn = flat_draws(result.sample(n, context=rows[start:stop], seed=own))
-            parts.append(np.quantile(drawn, flat, axis=1))
+        with said_once(result, rows):
+            for number, start, stop in chunks(len(rows), max(1, _AT_ONCE // n)):
+                own = seed + 1_000_003 * number
+                drawn = flat_draws(result.sample(n, context=rows[start:stop], seed=own))
+                parts.append(np.quantile(drawn, flat, axis=1))
         out = np.concatenate(parts, axis=1)
     out = out.reshape(*levels.shape, *out.shape[1:])
     return out if result.form == "array" else unflatten_theta(result.parameters, out)
@@ -160,7 +165,9 @@ def levels_of(fit: Any, x: Any, context: Any) -> Floats:
 
 
 def transforms(fit: Any, v: np.ndarray, context: np.ndarray) -> Transforms | None:
-    """Of rows in the frame's coordinates; ``None`` where the flow is none from normals, or few.
+    """Of rows in the frame's coordinates; ``None`` where they are few, or the base is no normal.
+
+    What has no density has them by the ranks of rows among draws, coordinate by coordinate.
 
     Args:
         fit: a conditional fit.
@@ -168,13 +175,33 @@ def transforms(fit: Any, v: np.ndarray, context: np.ndarray) -> Transforms | Non
         context: as the flow sees it, ``(n, width)``.
     """
     flow = fit.flow
-    if not isinstance(flow, Flow) or not isinstance(flow.base, Normal) or len(v) < _FEWEST:
+    if len(v) < _FEWEST or not (
+        isinstance(flow, ConditionalGan)
+        or (isinstance(flow, Flow) and isinstance(flow.base, Normal))
+    ):
         return None
+    if isinstance(flow, ConditionalGan):
+        u = row_by_row(_ranks, flow, v, context)
+        names = [f"rank of {column}" for column in fit.columns]
+        beside = context.astype(np.float64)
+        return transforms_of(u, beside, names=names, conditions=fit.context, chained=False)
     z = row_by_row(_latent, flow, v, context)
     u = np.where(np.isnan(z), 0.0, ndtr(z))  # a row without a level counts against the fit
     names = [f"latent {i + 1}" for i in range(z.shape[1])]
     beside, conditions = shown(fit, context)
     return transforms_of(u, beside, names=names, conditions=conditions)
+
+
+@eqx.filter_jit
+def _ranks(flow: Any, v: Array, context: Array | None) -> Array:
+    """Where rows lie among draws under their conditions, uniform if these have the rows' law."""
+
+    def below(key: Array) -> Array:
+        return flow.sample(key, v.shape[:1], context) < v
+
+    draw, spread = jax.random.split(jax.random.key(0))
+    count = jnp.sum(lax.map(below, jax.random.split(draw, _RANKED)), axis=0)
+    return (count + jax.random.uniform(spread, v.shape)) / (_RANKED + 1)
 
 
 @eqx.filter_jit

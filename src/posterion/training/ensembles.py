@@ -23,6 +23,7 @@ from posterion.core.summary import LEVELS
 from posterion.diagnostics.health import Check, Health
 from posterion.targets.parameter import Parameter
 from posterion.training.conditional import Parts, parts_of, quantiles_of
+from posterion.training.ranges import said_once
 from posterion.training.spreads import EnsembleProfile, EnsembleSummary, summarise_members
 
 __all__ = ["Ensemble"]
@@ -185,7 +186,8 @@ class Ensemble(Result):
     def log_prob(self, x: Any, context: Any = None) -> np.ndarray:
         """Log-density of the mixture at ``n`` points, ``(n,)``; arguments as of a member."""
         given = {} if context is None else {"context": context}
-        each = np.array([member.log_prob(x, **given) for member in self.members])
+        with said_once(self, context):
+            each = np.array([member.log_prob(x, **given) for member in self.members])
         return np.logaddexp.reduce(each, axis=0) - np.log(len(self.members))
 
     def quantile(self, q: Any, *, context: Any = None, n: int = 1000, seed: int = 0) -> Any:
@@ -209,7 +211,14 @@ class Ensemble(Result):
 
     def given(self, context: Any) -> "Ensemble":
         """The ensemble under one condition."""
-        return replace(self, members=tuple(member.given(context) for member in self.members))
+        first = self.members[0].given(context)
+        with said_once(self, None):
+            others = [member.given(context) for member in self.members[1:]]
+        return replace(self, members=(first, *others))
+
+    def outside(self, context: Any) -> np.ndarray:
+        """Which conditions lie outside of those in training, ``(rows,)``; as of a `Fit`."""
+        return self.members[0].outside(context)
 
     def summary(
         self,
@@ -323,11 +332,12 @@ class Ensemble(Result):
         which = np.random.default_rng([seed, 61]).integers(len(self.members), size=n)
         order = np.argsort(np.argsort(which, kind="stable"), kind="stable")
         axis = 0 if context is None else 1
-        parts = [
-            draw(member, int((which == i).sum()), seed=seed + i, **_given(context))
-            for i, member in enumerate(self.members)
-            if (which == i).any()
-        ]
+        with said_once(self, context):
+            parts = [
+                draw(member, int((which == i).sum()), seed=seed + i, **_given(context))
+                for i, member in enumerate(self.members)
+                if (which == i).any()
+            ]
         if isinstance(parts[0], Mapping):
             return {k: _joined([p[k] for p in parts], axis, order) for k in parts[0]}
         return _joined(parts, axis, order)

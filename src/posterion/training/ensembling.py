@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from posterion.targets.target import Target
 from posterion.training.ensembles import Ensemble
 from posterion.training.fit import fit
 from posterion.training.losses import Learnable
+from posterion.training.ranges import said_once
 from posterion.training.self_learning import learn
 
 __all__ = ["bootstrap_weights", "ensemble"]
@@ -89,7 +91,8 @@ def ensemble(
                 own = weights
                 if bootstrap:
                     own = bootstrap_weights(samples, weights=weights, seed=i)
-                found.append(fit(flow, samples, weights=own, seed=i, quiet=True, **options))
+                with said_once(None, None) if found else nullcontext():
+                    found.append(fit(flow, samples, weights=own, seed=i, quiet=True, **options))
             bar.update(len(found))
     known = {"seed": seed, "members": members, "bootstrap": bool(bootstrap and samples is not None)}
     return Ensemble.of(found, how=how, provenance={**found[0].provenance, **known})

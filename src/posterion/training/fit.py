@@ -23,8 +23,9 @@ from posterion.distributions.manifold import ManifoldFlow
 from posterion.optimisation import Checkpoint, Placement
 from posterion.targets.parameter import Parameter
 from posterion.targets.target import Target
+from posterion.training.examining import examine
 from posterion.training.feeding import feed
-from posterion.training.fitted import Fit, examine
+from posterion.training.fitted import Fit
 from posterion.training.losses import Learnable, Loss
 from posterion.training.preparing import Prepared, prepare
 from posterion.training.recipe import FitMethod, losses_of, make_fit_method
@@ -42,6 +43,7 @@ def fit(
     *,
     weights: Any = None,
     context: Any = None,
+    key: str | Sequence[str] | None = None,
     parameters: Sequence[Parameter] | None = None,
     target: Target | None = None,
     loss: str | Loss | None = None,
@@ -62,16 +64,20 @@ def fit(
             :class:`~posterion.sampling.Chain`, or a table's path: ``.parquet .h5 .root .npz .csv``.
             Files larger than a quarter of a GB are read anew in each epoch, in bounded memory.
         weights: one a row, or the name of a column.
-        context: the condition of each row, (n, width), or names of columns. For a flow
-            `posterion.summarised` by a network of sets (n, points, features), or a list of arrays
-            (points, features): missing points are NaN, at the end.
+        context: the condition of each row, (n, width), by name, or names of columns. Indexes of
+            DataFrames must agree. For a flow `posterion.summarised` by a network of sets (n,
+            points, features), or a list of arrays (points, features): missing points are NaN, at
+            the end.
+        key: column, or columns, of two tables by which samples and context are paired.
         parameters: names, units, labels and bounds of the coordinates.
         target: the density that the samples are of, where it is known: for
             ``loss="samples_and_density"``, and kept with the result.
         loss: ``"nll"``, ``"samples_and_density"``, ``"flow_matching"``,
-            ``"discflow"`` (a classifier gives weight to what the flow misses), ``"quantile"``, or a
-            :class:`~posterion.training.losses.Loss`. By default ``"quantile"`` for a
-            `posterion.quantile_network`, ``"nll"`` for other flows. A flow on a surface learns the
+            ``"discflow"`` (a classifier gives weight to what the flow misses), or a
+            :class:`~posterion.training.losses.Loss`. For a `posterion.quantile_network` the default
+            is ``"quantile"``; ``"quantile_tanh"`` looks less at far tails, ``"expectile"`` learns
+            the mean, and what is to squares as quantiles are to distances. A
+            `posterion.conditional_gan` learns by ``"wgan-gp"``, a flow on a surface learns the
             surface first, then the density on it.
         seed: of everything.
         drop: leave out rows that are not finite or outside of the support; they are counted.
@@ -99,7 +105,12 @@ def fit(
     if parameters is None and target is not None:
         parameters = target.parameters
     given = gather_samples(
-        samples, weights=weights, context=context, parameters=parameters, sets=sets_of(flow)
+        samples,
+        weights=weights,
+        context=context,
+        parameters=parameters,
+        key=key,
+        sets=sets_of(flow),
     )
     core, support, described = core_and_support(flow, given, declared=parameters is not None)
     given = replace(given, parameters=described)
@@ -110,6 +121,9 @@ def fit(
             f"{', '.join(named)}: leave parameters= out, and columns are matched by name"
         )
     losses = losses_of(loss, core, target, method)
+    expectiles = getattr(losses[-1], "power", 1) == 2
+    if expectiles and (given.dim > 1 or set(support.kinds) != {"real"}):
+        raise SettingError("expectiles are of one outcome without bounds: fit one after the other")
     commuting = symmetry(core)
     # Full whitening would mix what a group tells apart, and raise noise to the surface's size.
     mixes = commuting is not None or isinstance(core, ManifoldFlow)
@@ -137,7 +151,8 @@ def fit(
         seconds = {"fitting": time.perf_counter() - began - run.compiling}
         bar.update(description=f"checking {name}")
         blank = _assemble(name, run, given, prepared, target, method, seed)
-        result = examine(blank, fed, run.outcome(stop, seconds), seed=seed)
+        blank = replace(blank, expectiles=expectiles)
+        result = examine(blank, fed, run.loss, run.outcome(stop, seconds), seed=seed)
     run.kept.remove()
     return result
 
@@ -160,6 +175,7 @@ def _assemble(
         context=given.context,
         context_location=prepared.location,
         context_scale=prepared.scale,
+        context_range=prepared.seen if given.context else None,
         form=given.form,
         history=run.history(),
         settings={**asdict(method), "loss": " then ".join(map(str, run.losses)), "seed": seed},

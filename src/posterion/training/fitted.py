@@ -16,18 +16,12 @@ from posterion import bundles
 from posterion.bijections.base import apply_batch
 from posterion.core.cores import chunks
 from posterion.core.errors import DensityError, SampleError, SettingError
-from posterion.core.estimate import Estimate
 from posterion.core.point_sets import PointSets
 from posterion.core.registry import register
 from posterion.core.result import Result
 from posterion.core.status import Status
-from posterion.diagnostics.fitting import (
-    FitFindings,
-    SurfaceDistance,
-    assess_fit,
-    two_samples,
-)
 from posterion.diagnostics.health import Health
+from posterion.distributions.base import Distribution
 from posterion.distributions.manifold import ManifoldFlow
 from posterion.sampling.profiling import Profile, flow_density, profile
 from posterion.targets.frame import Frame
@@ -37,20 +31,16 @@ from posterion.targets.target import (
     flatten_theta,
     unflatten_theta,
     v_and_log_det,
-    x_and_log_det,
     x_of,
 )
-from posterion.training.conditional import quantiles_of, transforms
+from posterion.training.conditional import quantiles_of
 from posterion.training.losses import Learnable, log_probs
-from posterion.training.quantiles import crossing_rate
+from posterion.training.ranges import beyond, warn_outside
 from posterion.training.samples import conditions_of
-from posterion.training.summaries import seen, sets_of, shown
+from posterion.training.summaries import seen, sets_of
 from posterion.training.supports import warn_if_slow
-from posterion.training.surfaces import project_rows
 
 _CHUNK = 16384
-_COMPARED = 10_000
-_REPEATED = 0.02
 
 
 @eqx.filter_jit
@@ -82,6 +72,8 @@ class Fit(Result):
         frame: from there to the parameters.
         context: names of the context's columns.
         context_location, context_scale: by which the flow sees it.
+        context_range: its least and greatest values in training, ``(2, width)``; ``None`` of files
+            that do not know.
         form: whether draws are an array or a dict by parameter name.
         health: the report; its status says whether to believe the rest.
         history: one entry per epoch: epoch, loss, valid (held-out), seconds; phase, where there
@@ -89,6 +81,8 @@ class Fit(Result):
         settings, versions, citations, provenance: how it came about.
         condition: the fixed condition, where `given` made one.
         target: the density that the samples are of, where it is at hand.
+        expectiles: whether expectiles were learned, which `quantile` gives: the fit is then no
+            distribution, and neither draws nor has a density.
     """
 
     name: str
@@ -107,6 +101,8 @@ class Fit(Result):
     health: Health = field(default=Health(Status.not_checked))
     condition: np.ndarray | None = None
     target: Target | None = None
+    context_range: np.ndarray | None = None
+    expectiles: bool = False
 
     @property
     def kind(self) -> str:
@@ -146,6 +142,7 @@ class Fit(Result):
         Raises:
             SettingError: ``n`` is not positive, or context is given where there is none, or lacks.
         """
+        self._require_distribution()
         warn_if_slow(self.flow, "forward")
         rows = self._conditions(context)
         x = self._draw(n, rows, seed)
@@ -162,7 +159,9 @@ class Fit(Result):
 
         Raises:
             SampleError: points or conditions of the wrong shape.
+            DensityError: there is none, as of a `posterion.conditional_gan`.
         """
+        self._require_density()
         warn_if_slow(self.flow, "inverse")
         points = self._points(x)
         rows = self._conditions(context)
@@ -177,7 +176,8 @@ class Fit(Result):
     def quantile(self, q: Any, *, context: Any = None, n: int = 1000, seed: int = 0) -> Any:
         """Quantiles of each coordinate, under each condition.
 
-        Of one coordinate they are exact, the flow's own; of several those of ``n`` draws each.
+        Of one coordinate they are exact, the flow's own; of several those of ``n`` draws each. Of a
+        fit of expectiles these: the one of 1/2 is the mean.
 
         Args:
             q: levels between 0 and 1, a number or several.
@@ -203,7 +203,25 @@ class Fit(Result):
         rows = conditions_of(self, context)
         if len(rows) != 1:
             raise SettingError(f"given takes one condition, not {len(rows)}")
+        warn_outside(self.name, self.context, rows, self.context_range)
         return replace(self, condition=rows[0])
+
+    def outside(self, context: Any) -> np.ndarray:
+        """Which conditions lie outside of the range of those in training, ``(rows,)``.
+
+        What the fit says there is extrapolation. Within the range of every column a condition may
+        still be unlike all in training.
+
+        Args:
+            context: conditions, as of `sample`.
+
+        Raises:
+            SettingError: the fit has no context, or is of a file that does not know its range.
+        """
+        if not self.context or self.context_range is None:
+            raise SettingError(f"{self.name!r} knows no range of a context")
+        far = beyond(conditions_of(self, context), self.context_range)
+        return np.asarray((far > 0).any(axis=1))
 
     def save(self, path: str | Path) -> None:
         """Writes the fit to one ``.posterion`` file, without samples and density.
@@ -215,6 +233,7 @@ class Fit(Result):
         bundles.save_object(Path(path), self, card)
 
     def named(self, n: int, *, seed: int) -> dict[str, np.ndarray]:
+        self._require_distribution()
         return unflatten_theta(self.parameters, self._draw(n, self._conditions(None), seed))
 
     @property
@@ -226,6 +245,7 @@ class Fit(Result):
         """Log-density of coordinates ``(n, dim)``, float64 and differentiable; inside x64."""
         if self.on_surface:
             raise DensityError(f"{self.name!r} lies on a surface: it has no density in its space")
+        self._require_density()
         flow, rows = seen(self.flow, self._conditions(None))
         return flow_density(flow, self.frame, rows)
 
@@ -234,6 +254,22 @@ class Fit(Result):
         return profile(self, name, grid, seed=seed)
 
     # Inside -----------------------------------------------------------------------------------
+
+    def _require_distribution(self) -> None:
+        if self.expectiles:
+            raise DensityError(
+                f"{self.name!r} learned expectiles, which are no distribution: quantile(levels) "
+                "gives them, that of 1/2 is the mean; for draws fit without loss='expectile'"
+            )
+
+    def _require_density(self) -> None:
+        self._require_distribution()
+        if not isinstance(self.flow, Distribution):
+            raise DensityError(
+                f"{self.name!r} draws by a {type(self.flow).__name__}, whose noise goes through a "
+                "network that has no inverse: there is no density. A posterion.quantile_network, "
+                "or a flow, has one"
+            )
 
     def _points(self, x: Any) -> np.ndarray:
         if isinstance(x, Mapping) or hasattr(x, "columns"):
@@ -256,8 +292,10 @@ class Fit(Result):
                     f"{self.name!r} needs a context: {', '.join(self.context)}; give context=, or "
                     "fix one by fit.given(context)"
                 )
-            context = self.condition
-        rows = conditions_of(self, context)
+            rows = self.condition[None]
+        else:
+            rows = conditions_of(self, context)
+            warn_outside(self.name, self.context, rows, self.context_range)
         return ((rows - self.context_location) / self.context_scale).astype(np.float32)
 
     def _draw(self, n: int, rows: np.ndarray | None, seed: int) -> np.ndarray:
@@ -288,92 +326,12 @@ class Fit(Result):
             return self.frame.to_x(v)[0].reshape(*shape, self.dim)
 
     def _log_prob_flat(self, x: Array) -> Array:
+        flow: Any = self.flow
+        self._require_density()
         with jax.enable_x64(True):
             v, log_det = self.frame.to_v(x)
             v, log_det = v.astype(jnp.float32), log_det.astype(jnp.float32)
         rows = self._conditions(None)
         context = None if rows is None else jnp.asarray(rows[0])
-        log_prob = apply_batch(self.flow.log_prob, v, context=context)
+        log_prob = apply_batch(flow.log_prob, v, context=context)
         return log_prob + self._per_volume(log_det)
-
-
-def examine(fit: Fit, fed: Any, outcome: dict[str, Any], *, seed: int) -> Fit:
-    """The fit with its health: mean log-densities, and draws beside the held-out rows."""
-    held = {k: a[:_COMPARED] for k, a in fed.valid.items()}
-    names = [column for parameter in fit.parameters for column in parameter.columns]
-    weights = held["weight"].astype(np.float64)
-    rng = np.random.default_rng([seed, 31])
-    if np.ptp(weights) > 0:
-        chosen = _as_probable(weights, rng)
-        held = {k: a[chosen] for k, a in held.items()}
-    rows = held["context"] if fit.context else None
-    near, surface = held["v"], None
-    if isinstance(fit.flow, ManifoldFlow):
-        near, surface = _on_surface(fit.flow, held["v"], rows)
-    x = x_of(fit.frame, near)
-    drawn = fit._draw(1 if rows is not None else len(x), rows, seed + 7)
-    periods = [
-        p.upper - p.lower if p.periodic and p.lower is not None and p.upper is not None else None
-        for p in fit.parameters
-        for _ in range(p.size)
-    ]
-    two = two_samples(
-        drawn, x, names, seed=seed, context=shown(fit, held["context"])[0], periods=periods
-    )
-    given = None if rows is None else transforms(fit, held["v"], rows)
-    measure = tuple(parameter.measure() for parameter in fit.parameters)
-    if surface is not None:
-        of_surface = f"{surface.size}-dimensional volume of the surface"
-        measure = (f"{of_surface}, coordinates in units of their spread",)
-    found = FitFindings(
-        name=fit.name,
-        train=_mean_log_prob(fit, fed.trained_on(_COMPARED)),
-        valid=_mean_log_prob(fit, fed.valid),
-        two=two,
-        surface=surface,
-        transforms=given,
-        crossing=crossing_rate(fit.flow, held["v"], rows),
-        measure=measure,
-        **outcome,
-    )
-    return replace(fit, health=assess_fit(found))
-
-
-def _as_probable(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rows, each as probable as its weight, of which at most one in fifty is a repetition.
-
-    A comparison of samples takes repeated rows for independent ones, and would be alarmed.
-    """
-    low, high = 0.0, float(weights.max())
-    for _ in range(50):
-        unit = 0.5 * (low + high)
-        repeated = np.maximum(weights - unit, 0.0).sum() > _REPEATED * weights.sum()
-        low, high = (unit, high) if repeated else (low, unit)
-    times = np.floor(weights / high + rng.uniform(size=len(weights))).astype(np.intp)
-    return np.repeat(np.arange(len(weights)), times)
-
-
-def _on_surface(
-    flow: ManifoldFlow, v: np.ndarray, context: np.ndarray | None
-) -> tuple[np.ndarray, SurfaceDistance]:
-    """Projections of held-out rows, and how far these are from the surface and from a plane."""
-    near = project_rows(flow, v, context)
-    squares = ((near - v.astype(np.float64)) ** 2).sum(axis=1)
-    mean, count = squares.mean(), len(squares)
-    rms = float(np.sqrt(mean))
-    error = float(squares.std() / np.sqrt(count) / (2 * max(rms, 1e-30)))
-    size = flow.density.event_shape[0]
-    spectrum = np.linalg.eigvalsh(np.cov(v.T.astype(np.float64)))
-    plane = float(np.sqrt(np.maximum(spectrum[:-size], 0).sum()))
-    return near, SurfaceDistance(Estimate(rms, error), plane, size)
-
-
-def _mean_log_prob(fit: Fit, rows: dict[str, np.ndarray]) -> Estimate:
-    """Weighted mean log-density per event, in the stated units."""
-    _, log_det = x_and_log_det(fit.frame, rows["v"])
-    values = log_probs(fit.flow, rows["v"], rows["context"] if fit.context else None)
-    values = values - fit._per_volume(log_det)
-    w = rows["weight"].astype(np.float64)
-    mean = float(w @ values / w.sum())
-    spread = float(np.sqrt(np.square(w * (values - mean)).sum()) / w.sum())
-    return Estimate(mean, spread)

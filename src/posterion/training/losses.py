@@ -12,6 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import enable_x64, lax
 from jaxtyping import Array
 
@@ -19,9 +20,11 @@ from posterion.bijections.base import apply_batch
 from posterion.bijections.continuous import Continuous, flow_matching_errors, flow_matching_loss
 from posterion.core.cores import chunks
 from posterion.core.errors import SettingError
+from posterion.distributions.adversarial import ConditionalGan
 from posterion.distributions.flow import Flow
 from posterion.distributions.manifold import ManifoldFlow
 from posterion.distributions.summarising import see_through
+from posterion.optimisation import adam
 from posterion.targets.target import Target, pad_rows
 
 _CHUNK = 16384
@@ -30,7 +33,7 @@ _SHARE = 10.0  # of the variance beside the likelihood
 
 Inputs = dict[str, Any]
 
-Learnable = Flow | ManifoldFlow
+Learnable = Flow | ManifoldFlow | ConditionalGan
 """What a fit can learn."""
 
 
@@ -52,6 +55,15 @@ class Loss(eqx.Module):
     def costs(self, flow: Any, v: np.ndarray, context: np.ndarray | None) -> np.ndarray:
         """What each held-out row costs, ``(n,)``: their mean decides when to stop."""
         return -log_probs(flow, v, context)
+
+    @property
+    def score(self) -> str:
+        """What a report calls the mean over rows: of the log-density, or of the costs."""
+        return "log-density"
+
+    def optimiser(self, clip: float | int) -> optax.GradientTransformation:
+        """What makes steps of gradients, one object for each ``clip``; without the rate."""
+        return adam(clip)
 
     def refresh(self, flow: Any, fed: Any, epoch: int, seed: int) -> Inputs | None:
         """Further inputs from this epoch on, always of one structure; ``None``: as they are."""
@@ -148,11 +160,11 @@ def continuous_of(flow: Flow) -> Continuous:
 
 
 @eqx.filter_jit
-def _log_probs(flow: Learnable, v: Array, context: Array | None) -> Array:
+def _log_probs(flow: Flow | ManifoldFlow, v: Array, context: Array | None) -> Array:
     return apply_batch(flow.log_prob, v, context=context)
 
 
-def log_probs(flow: Learnable, v: np.ndarray, context: np.ndarray | None) -> np.ndarray:
+def log_probs(flow: Any, v: np.ndarray, context: np.ndarray | None) -> np.ndarray:
     """Log-densities of rows on the host, float64 ``(n,)``.
 
     Args:

@@ -1,6 +1,6 @@
 """Samples looked through once: what is wrong with them, and the frame in which a flow learns."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import jax
@@ -12,6 +12,8 @@ from posterion.core.errors import SampleError
 from posterion.core.progress import progress
 from posterion.targets.frame import Frame
 from posterion.targets.target import v_and_log_det
+from posterion.training.discrete import look_for_repeats
+from posterion.training.ranges import warn
 from posterion.training.samples import Samples
 
 Floats = NDArray[np.float64]
@@ -30,6 +32,7 @@ class Prepared:
     Attributes:
         frame: of the coordinates.
         location, scale: of the context, each of its width.
+        seen: its least and greatest values, ``(2, width)``.
         mean_weight: of the rows.
         rows: that can be used.
         effective: what they are worth, ``(sum w)^2 / sum w^2``.
@@ -40,6 +43,7 @@ class Prepared:
     frame: Frame
     location: Floats
     scale: Floats
+    seen: Floats
     mean_weight: float
     rows: int
     effective: float
@@ -110,20 +114,22 @@ def prepare(
 
     Raises:
         SampleError: rows that cannot be used (unless dropped), negative or no weights, a constant
-            column, two columns that are one, fewer rows than coordinates.
+            or discrete column, two columns that are one, fewer rows than coordinates.
     """
     names = [column for parameter in samples.parameters for column in parameter.columns]
     plain = Frame.plain(support)
     inner: _Sums | None = None
     outer: _Sums | None = None
-    bad = _Bad(names)
+    bad = _Bad(names, samples.context)
+    repeats: list[str] | None = None
+    seen: np.ndarray | None = None
     count, used, squares = 0, 0, 0.0
     with progress("looking through the samples", total=samples.rows.count, quiet=quiet) as bar:
         for chunk in samples.rows.chunks(CHUNK):
             x, context, weights = samples.cut(chunk)
             finite = samples.finite(chunk)
             kept, outside = _usable(support, finite, x)
-            bad.note(count, finite, kept, outside)
+            bad.note(count, chunk, finite, kept, outside)
             if weights[kept].min(initial=0.0) < 0:
                 row = count + int(np.flatnonzero(kept & (weights < 0))[0])
                 raise SampleError(f"the weight of row {row} is negative; weights count events")
@@ -142,12 +148,15 @@ def prepare(
                 if len(each):
                     outer = outer or _Sums(each.mean(axis=0))
                     outer.add(each, theirs)
+                    ends = np.stack([each.min(axis=0), -each.max(axis=0)])
+                    seen = ends if seen is None else np.minimum(seen, ends)
+                repeats = look_for_repeats(names, x) if repeats is None else repeats
             bar.update(count)
     bad.judge(drop)
     dim = len(names)
     if inner is None or used <= dim:
         raise SampleError(f"there are {used} usable rows for {dim} coordinates; more are needed")
-    if outer is None:
+    if outer is None or seen is None:
         raise SampleError("all sets of the context are empty")
     if not inner.weight > 0:
         raise SampleError("all weights are zero")
@@ -162,7 +171,9 @@ def prepare(
     context_mean, context_covariance = outer.moments()
     scale = np.sqrt(np.diag(context_covariance))
     flat = scale <= _FLAT * (1 + np.abs(context_mean))
-    notes = list(samples.notes)
+    notes = [*samples.notes, *(repeats or ())]
+    for note in repeats or ():
+        warn(note)
     if flat.any():
         names = samples.context[: len(flat)]  # of sets: features, by the first point
         which = ", ".join(n for n, f in zip(names, flat, strict=True) if f)
@@ -174,6 +185,7 @@ def prepare(
         Frame.of(location, lower, support, 0.0),
         np.tile(context_mean, alike),
         np.tile(np.where(flat, 1.0, scale), alike),
+        np.tile(seen * [[1], [-1]], (1, alike)),
         inner.weight / used,
         used,
         inner.weight**2 / squares,
@@ -196,23 +208,38 @@ def _usable(
 class _Bad:
     """Rows that cannot be used, and why."""
 
-    def __init__(self, names: list[str]):
+    def __init__(self, names: list[str], context: Sequence[str]):
         self.names = names
+        self.columns = [*names, *(f"context {name}" for name in context), "weight"]
         self.first: list[int] = []
         self.not_finite = 0
+        self.holes = np.zeros(len(self.columns), int)
         self.outside = np.zeros(len(names), int)
         self.total = 0
 
-    def note(self, start: int, finite: np.ndarray, kept: np.ndarray, outside: np.ndarray) -> None:
+    def note(
+        self,
+        start: int,
+        chunk: np.ndarray,
+        finite: np.ndarray,
+        kept: np.ndarray,
+        outside: np.ndarray,
+    ) -> None:
         rows = np.flatnonzero(~kept)
         self.first += (start + rows[: _SHOWN - len(self.first)]).tolist()
+        holes = ~(np.isfinite(chunk) | finite[:, None])
         self.not_finite += int((~finite).sum())
+        self.holes[: chunk.shape[1]] += holes.sum(axis=0)
         self.outside += outside.sum(axis=0)
         self.total += len(rows)
 
     def text(self) -> str:
         """What is wrong with how many."""
-        parts = [f"{self.not_finite} rows are not finite"] if self.not_finite else []
+        parts = []
+        if self.not_finite:
+            worst = np.flatnonzero(self.holes)[:_SHOWN]
+            where = ", ".join(self.columns[i] for i in worst)
+            parts.append(f"{self.not_finite} rows are not finite, in {where}")
         parts += [
             f"{n} rows have {name} outside of its support"
             for name, n in zip(self.names, self.outside, strict=True)
@@ -234,7 +261,8 @@ def _look_at(names: list[str], mean: Floats, covariance: Floats, circular: np.nd
     flat = np.flatnonzero(sd <= _FLAT * (1 + np.abs(mean)))
     if flat.size:
         raise SampleError(
-            f"constant: {', '.join(names[i] for i in flat[:_SHOWN])}; leave such columns out"
+            f"constant: {', '.join(names[i] for i in flat[:_SHOWN])}; such columns have no "
+            "density: leave them out"
         )
     correlation = np.abs(covariance / np.outer(sd, sd))
     pairs = np.argwhere(np.triu(correlation > _SAME, 1) & ~circular[:, None] & ~circular)

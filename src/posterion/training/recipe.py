@@ -4,8 +4,10 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from posterion.core.errors import SettingError
+from posterion.distributions.adversarial import ConditionalGan
 from posterion.distributions.manifold import ManifoldFlow
 from posterion.targets.target import Target
+from posterion.training.adversarial import WassersteinPenalty
 from posterion.training.discflow import DiscFlow
 from posterion.training.losses import (
     FlowMatching,
@@ -19,7 +21,17 @@ from posterion.training.quantiles import Pinball, has_quantiles, quantiles_of_fl
 from posterion.training.summaries import sets_of
 from posterion.training.surfaces import ProjectedLikelihood, Reconstruction
 
-LOSSES = ("nll", "samples_and_density", "flow_matching", "discflow", "quantile")
+LOSSES = (
+    "nll",
+    "samples_and_density",
+    "flow_matching",
+    "discflow",
+    "quantile",
+    "quantile_tanh",
+    "expectile",
+    "wgan-gp",
+)
+_OF_QUANTILES = ("quantile", "quantile_tanh", "expectile")
 
 
 @dataclass(frozen=True)
@@ -100,8 +112,16 @@ def losses_of(
         return (loss,)
     if loss is None:
         loss = "quantile" if has_quantiles(flow) else "nll"
+        loss = "wgan-gp" if isinstance(flow, ConditionalGan) else loss
     if loss not in LOSSES:
         raise SettingError(f"unknown loss {loss!r}; choose one of {', '.join(LOSSES)}")
+    if isinstance(flow, ConditionalGan) or loss == "wgan-gp":
+        if not (isinstance(flow, ConditionalGan) and loss == "wgan-gp"):
+            raise SettingError(
+                "loss='wgan-gp' is for posterion.conditional_gan, which has no density and knows "
+                f"no other; this is a {type(flow).__name__}, the loss {loss!r}"
+            )
+        return (WassersteinPenalty(),)
     if isinstance(flow, ManifoldFlow):
         if loss != "nll":
             raise SettingError(f"a flow on a surface is learned by 'nll' alone, not by {loss!r}")
@@ -109,8 +129,10 @@ def losses_of(
     if loss == "flow_matching":
         continuous_of(flow)
         return (FlowMatching(),)
-    if loss == "quantile":
-        return (Pinball(levels=8 if quantiles_of_flow(flow)[0].rises else 1),)
+    if loss in _OF_QUANTILES:
+        levels = 8 if quantiles_of_flow(flow)[0].rises else 1
+        power = 2 if loss == "expectile" else 1
+        return (Pinball(levels, power=power, squash=loss == "quantile_tanh"),)
     if loss == "discflow":
         if sets_of(flow) is not None:
             raise SettingError("loss='discflow' has no classifier of sets: use 'nll'")

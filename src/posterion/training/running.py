@@ -14,7 +14,6 @@ from posterion.optimisation import (
     Checkpoint,
     Placement,
     Trained,
-    adam,
     leaves_of,
     restore,
     run_segment,
@@ -22,6 +21,7 @@ from posterion.optimisation import (
 )
 from posterion.training.feeding import Feed
 from posterion.training.losses import Learnable, Loss
+from posterion.training.ranges import warn
 from posterion.training.recipe import FitMethod
 
 _SAVE_EVERY = 5.0
@@ -46,6 +46,7 @@ class Run:
         best: epoch whose parameters are kept.
         extra: what the present loss has made for itself, such as a classifier.
         compiling, saved, skipped: seconds, time of the last checkpoint, steps left out.
+        few: a note where rows are fewer than weights.
     """
 
     flow: Learnable
@@ -63,10 +64,18 @@ class Run:
     compiling: float = 0.0
     saved: float = -np.inf
     skipped: int = 0
+    few: tuple[str, ...] = ()
 
     def __post_init__(self):
         params, fixed = trainable(self.flow)
-        self.optimiser = adam(self.method.clip)
+        weights = sum(leaf.size for leaf in jax.tree.leaves(params))
+        if (rows := self.fed.prepared.rows) < weights:
+            self.few = (
+                f"{rows} rows for {weights} weights: what held-out rows say is all that keeps the "
+                "fit from learning them by heart; a smaller network needs fewer",
+            )
+            warn(*self.few)
+        self.optimiser = self.loss.optimiser(self.method.clip)
         start = Trained.start(params, self.optimiser, averaged=self.method.average > 0)
         self.state = self.placement.everywhere(start)
         self.still, self.fixed = fixed, self.placement.everywhere(fixed)
@@ -97,9 +106,10 @@ class Run:
 
     def _next(self) -> None:
         """The next loss, from the best parameters so far."""
+        self.starts.append(len(self.rows))
+        self.optimiser = self.loss.optimiser(self.method.clip)
         start = Trained.start(self.best_params, self.optimiser, averaged=self.method.average > 0)
         self.state = self.placement.everywhere(start)
-        self.starts.append(len(self.rows))
         self.factor, self.best, self.extra = 1.0, len(self.rows), None
 
     def _minimise(self, held: Any, bar: Progress) -> str:
@@ -220,6 +230,7 @@ class Run:
 
     def _restore(self, note: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         self.rows, self.starts = list(note["rows"]), list(note["starts"])
+        self.optimiser = self.loss.optimiser(self.method.clip)
         self.factor, self.best = note["factor"], note["best"]
         self.state = self.placement.everywhere(restore(self.state, "state", arrays))
         self.best_params = restore(self.best_params, "best", arrays)
@@ -255,7 +266,7 @@ class Run:
             "improving": bool(improving and fall > 1e-3 * (1 + abs(late[-1]))),
             "seconds": {**seconds, "compiling": self.compiling},
             "dropped": self.fed.prepared.dropped,
-            "notes": self.fed.prepared.notes,
+            "notes": (*self.fed.prepared.notes, *self.few),
         }
 
     def history(self) -> dict[str, np.ndarray]:

@@ -14,6 +14,8 @@ from posterion.io.columns import guessed_shapes
 from posterion.io.streams import Rows, open_rows
 from posterion.sampling.chain import Chain
 from posterion.targets.parameter import Parameter
+from posterion.training.categories import are_classes, encoded, encoded_as
+from posterion.training.pairing import joined, read_if_path, require_same_order
 
 _WEIGHT = "(weight)"
 _CONTEXT = "context"
@@ -76,6 +78,7 @@ def gather_samples(
     context: Any = None,
     parameters: Sequence[Parameter] | None = None,
     sets: PointSets | None = None,
+    key: str | Sequence[str] | None = None,
 ) -> Samples:
     """Rows of whatever holds them.
 
@@ -83,24 +86,37 @@ def gather_samples(
         samples: an array (n, dim), a dict of arrays or a DataFrame, a :class:`Chain`, the path of a
             table or a list of such paths.
         weights: (n,), or the name of a column.
-        context: (n, width), a dict or a DataFrame of n rows, or names of columns.
+        context: (n, width), a dict, a DataFrame or a table's path of n rows, or names of columns.
+            Columns of text, and pandas' categories, become a column of 0 and 1 for each class.
         parameters: what the coordinates are; of a table only these columns are taken.
         sets: how the context holds a set of points, where it does.
+        key: column, or columns, by which rows of samples and context are paired.
 
     Raises:
-        SampleError: not numbers, no rows, or of different lengths.
+        SampleError: not numbers, no rows, of different lengths, or not paired.
         SettingError: names of columns for an array, or arrays for a file.
         ThetaError: a column that is not there.
     """
     if isinstance(samples, Chain):
         parameters = samples.parameters if parameters is None else parameters
         samples = {n: a.reshape(-1, *a.shape[2:]) for n, a in samples.draws.items()}
+    if key is not None:
+        samples, context = joined(samples, context, key)
+    elif (beside := read_if_path(context)) is not context:
+        samples, context = read_if_path(samples), beside
+    require_same_order(samples=samples, context=context, weights=weights)
     if isinstance(samples, str | Path) or _is_paths(samples):
         return replace(_of_files(samples, weights, context, parameters), sets=sets)
     notes: list[str] = []
     form: Literal["array", "dict"] = "dict"
     if isinstance(samples, Mapping) or hasattr(samples, "columns"):
-        table = {str(name): _numbers(samples[name], str(name), notes) for name in samples}
+        named = [context] if isinstance(context, str) else context
+        table = {
+            str(name): samples[name]
+            if _is_names(named) and name in named and are_classes(samples[name])
+            else _numbers(samples[name], str(name), notes)
+            for name in samples
+        }
     else:
         array = _numbers(samples, "samples", notes)
         if array.ndim != 2:
@@ -117,10 +133,10 @@ def gather_samples(
             start += parameter.size
     if sets is not None and not (context is None or _is_named(context)):
         context = sets.rows(context)
-    names, beside = _context_of(context, table, notes)
+    taken, beside = _context_of(context, table, notes)
     weight = _weight_of(weights, table, notes)
     if parameters is None:
-        taken = {*names, weights} if isinstance(weights, str) else set(names)
+        taken += [weights] if isinstance(weights, str) else []
         kept = [n for n in table if n not in taken]
         parameters = tuple(Parameter(n, shape=table[n].shape[1:]) for n in kept)
     flat: dict[str, np.ndarray] = {}
@@ -176,7 +192,10 @@ def context_rows(
         SampleError: of another width, or not finite.
     """
     if isinstance(context, Mapping) or hasattr(context, "columns"):
-        flat = _flattened({str(k): np.asarray(context[k]) for k in context}, what)
+        flat: dict[str, np.ndarray] = {}
+        for name in map(str, context):
+            one_hot = encoded_as(name, context[name], names)
+            flat |= one_hot or _flattened({name: np.asarray(context[name])}, what)
         unknown, missing = sorted(set(flat) - set(names)), sorted(set(names) - set(flat))
         if unknown or missing:
             raise ThetaError(
@@ -263,9 +282,12 @@ def _numbers(value: Any, name: str, notes: list[str]) -> np.ndarray:
     return array
 
 
-def _flattened(table: Mapping[str, np.ndarray], what: str) -> dict[str, np.ndarray]:
+def _flattened(table: Mapping[str, Any], what: str) -> dict[str, np.ndarray]:
     flat = {}
     for name, array in table.items():
+        if what == _CONTEXT and are_classes(array):
+            flat |= encoded(name, array)
+            continue
         if array.ndim == 0:
             raise SampleError(f"{what} {name!r} is one number; give one a row")
         names = Parameter(name, shape=array.shape[1:]).columns
@@ -287,7 +309,10 @@ def _context_of(
         return list(names), _flattened({name: table[name] for name in names}, _CONTEXT)
     if isinstance(context, Mapping) or hasattr(context, "columns"):
         held: Any = context
-        given = {str(k): _numbers(held[k], str(k), notes) for k in held}
+        given = {
+            str(k): held[k] if are_classes(held[k]) else _numbers(held[k], str(k), notes)
+            for k in held
+        }
         return [], _flattened(given, _CONTEXT)
     array = _numbers(context, _CONTEXT, notes)
     array = array[:, None] if array.ndim == 1 else array

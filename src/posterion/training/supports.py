@@ -12,7 +12,6 @@ from posterion.bijections.equivariant import EquivariantCoupling, VectorCoupling
 from posterion.bijections.support import SupportMap, support_of
 from posterion.core.errors import ExpensiveDirectionWarning, SettingError
 from posterion.distributions.flow import Flow
-from posterion.distributions.manifold import ManifoldFlow
 from posterion.targets.parameter import Parameter
 from posterion.training.losses import Learnable
 from posterion.training.objectives import flow_circular
@@ -46,7 +45,7 @@ def core_and_support(
             f"have {width}: build it with context_dim={width}"
         )
     core, own = _split(flow)
-    circular = (False,) * samples.dim if isinstance(core, ManifoldFlow) else flow_circular(core)
+    circular = flow_circular(core) if isinstance(core, Flow) else (False,) * samples.dim
     parameters = samples.parameters
     bounded = [p for p in parameters if p.lower is not None or p.upper is not None]
     if own is not None and bounded:
@@ -74,7 +73,7 @@ def core_and_support(
 
 
 def _split(flow: Learnable) -> tuple[Learnable, SupportMap | None]:
-    if isinstance(flow, ManifoldFlow):
+    if not isinstance(flow, Flow):
         return flow, None
     chain = flow.bijection
     if isinstance(chain, SupportMap):
@@ -170,7 +169,7 @@ def warn_if_slow(flow: Learnable, direction: Direction) -> None:
 
     ``direction`` is the one that is used: ``"inverse"`` for the density, ``"forward"`` for draws.
     """
-    if isinstance(flow, ManifoldFlow):
+    if not isinstance(flow, Flow):
         return
     fast = flow.bijection.fast
     if fast in ("both", direction) or flow.event_shape[0] <= MANY or direction in _warned:

@@ -15,6 +15,7 @@ uniform one) and take these arguments beside their own:
     seed: of weights, masks and orders.
 """
 
+from posterion.distributions.families.adversarial import conditional_gan
 from posterion.distributions.families.autoregressive import (
     autoregressive_spline,
     iaf,
@@ -30,6 +31,7 @@ from posterion.distributions.families.symmetric import equivariant, rotational
 
 __all__ = [
     "autoregressive_spline",
+    "conditional_gan",
     "continuous",
     "coupling_spline",
     "equivariant",

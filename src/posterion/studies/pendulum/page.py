@@ -146,7 +146,7 @@ _PROTOCOL = (
     "1 % to 100 %; the exact posterior has that of so few pendulums. Out of range, pendulums are "
     "longer than any that was learned from: the exact posterior still holds them for no longer "
     "than 0.8 m, and is wrong. Networks of a Gaussian give one normal of both variances, as "
-    "published; the published methods see the features as they are, the others logarithms of length "
-    "and periods, in which gravity is nearly linear. Quantile networks and "
+    "published; the published methods see the features as they are, the others logarithms of "
+    "length and periods, in which gravity is nearly linear. Quantile networks and "
     "flows give their mixture, and they are told that gravity lies within 5 and 15 m/s²."
 )

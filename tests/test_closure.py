@@ -1,0 +1,133 @@
+"""Closure of conditional models whose law is known: right ones pass, and each flaw has its test."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import posterion
+from posterion.core.errors import SampleError, SettingError, ShapeError, ThetaError
+from posterion.diagnostics import energy_distance
+
+
+class Known:
+    """Two outcomes about ``x`` and ``-x``, of correlation 0.6; ``flaw`` says what is wrong."""
+
+    name = "known"
+    parameters = (posterion.Parameter("a"), posterion.Parameter("b"))
+    context = ("x", "sample=b")
+
+    def __init__(self, flaw=None):
+        self.flaw = flaw
+
+    def sample(self, n, *, context, seed):
+        rng = np.random.default_rng([seed, 7])
+        x = np.repeat(np.asarray(context)[:, :1], n, axis=1)
+        tight = 0.0 if self.flaw == "independent" else 0.6
+        if self.flaw == "blind":  # the marginal is right
+            x = rng.normal(size=x.shape)
+        e = rng.normal(size=x.shape)
+        f = tight * e + np.sqrt(1 - tight**2) * rng.normal(size=x.shape)
+        wide = 1.3 if self.flaw == "wide" else 1.0
+        if self.flaw == "local":
+            wide = np.where((x > 0.5) & (x < 1.0), 2.0, 1.0)
+        return {"a": x + 0.5 * wide * e, "b": -x + 0.5 * wide * f}
+
+
+def pairs(n=1500, seed=0):
+    rng = np.random.default_rng([seed, 1])
+    x = np.column_stack([rng.normal(size=n), rng.integers(2, size=n)])
+    drawn = Known().sample(1, context=x, seed=seed + 50)
+    y = np.column_stack([drawn["a"], drawn["b"]])
+    return pd.DataFrame(np.hstack([y, x]), columns=["a", "b", "x", "sample=b"])
+
+
+def checked(flaw, *, n=1500, seed=0, **options):
+    settings = {"draws": 60, "classifier": False, "quiet": True, **options}
+    return posterion.check_closure(Known(flaw), pairs(n, seed), seed=seed, **settings)
+
+
+def test_a_right_model_closes_at_the_stated_rate():
+    rejected = sum(not checked(None, n=200, seed=s, alpha=0.1, draws=20).ok for s in range(40))
+    assert rejected <= 9  # of 40 at 10 %: more in 1 of 100 repetitions, if all tests were sharp
+
+
+def test_a_right_model_and_its_report():
+    found = checked(None, cube={"x": (-1, 1), "sample": "b"}, classifier=True)
+    assert found.ok and "Closes as far as 1500 rows tell" in str(found)
+    assert found["classifier, AUC"].value == pytest.approx(0.5, abs=0.1)
+    assert found.cube == "-1 < x < 1, sample=b" and 400 < found.inside < 620
+    assert {"marginals", "marginals, cube", "energy distance, cube"} < {t.name for t in found.tests}
+    for ratio in found.marginals:
+        assert ratio.ratio.shape == (10,) and (np.abs(ratio.ratio - 1) < 5 * ratio.error).all()
+    for part in found.coverage:
+        assert (np.abs(part.covered - part.level) < 5 * part.error).all()
+    assert {p.condition: len(p.covered) for p in found.coverage} == {"x": 4, "sample=b": 2}
+    assert json.loads(json.dumps(found.to_json()))["inside"] == found.inside
+    assert "<table>" in found._repr_html_() and found["ranks of a"].p_value > 0.01
+    assert found.crossing is None
+    with pytest.raises(SettingError, match="no test 'KS'"):
+        found["KS"]
+
+
+FLAWS = {
+    "wide": "ranks of a",
+    "blind": "ranks in bins of conditions",
+    "independent": "energy distance",
+}
+
+
+@pytest.mark.parametrize("flaw", FLAWS)
+def test_each_flaw_has_its_test(flaw):
+    found = checked(flaw)
+    assert not found.ok and "Does not close" in str(found)
+    assert found[FLAWS[flaw]].p_value < 1e-3
+    assert ("too wide" in found["ranks of a"].note) == (flaw == "wide")
+    if flaw != "wide":  # no marginal shows these
+        assert found["marginals"].p_value > 1e-3
+    if flaw == "independent":
+        assert min(found["ranks of a"].p_value, found["ranks of b"].p_value) > 1e-3
+
+
+def test_a_cube_shows_what_lies_in_it():
+    whole = checked("local", n=3000)
+    found = checked("local", n=3000, cube={"x": (0.5, 1.0)})
+    cube = found["energy distance, cube"]
+    assert cube.p_value < 1e-6 and cube.p_value < 1e-2 * found["energy distance"].p_value
+    assert whole["energy distance"].p_value == found["energy distance"].p_value
+    worst = found["coverage in bins"]
+    assert worst.value < 0.66 or worst.value > 0.72
+    assert "x from" in worst.note
+
+
+def test_pairs_are_seen_through_the_spread_of_their_conditions():
+    rng = np.random.default_rng(4)
+    x = 20 * rng.normal(size=(400, 1))
+    a, b = x + rng.normal(size=x.shape), x + 0.6 + rng.normal(size=x.shape)
+    rows = [np.hstack([part, x]) for part in (a, b)]
+    alone = energy_distance(*rows, seed=0).z
+    paired = energy_distance(*rows, seed=0, paired=True).z
+    assert alone < 3 < paired
+    same = x + rng.normal(size=x.shape)
+    assert energy_distance(rows[0], np.hstack([same, x]), seed=0, paired=True).z < 3
+    with pytest.raises(ShapeError, match="as many rows"):
+        energy_distance(rows[0], rows[1][:100], seed=0, paired=True)
+
+
+def test_what_cannot_be_checked():
+    with pytest.raises(ThetaError, match="no condition is called 'pt'"):
+        checked(None, cube={"pt": (0, 1)})
+    with pytest.raises(SettingError, match="two ends, or a class"):
+        checked(None, cube={"x": 3})
+    with pytest.raises(SampleError, match=r"rows in the cube 7 < x < 8 are too few"):
+        checked(None, cube={"x": (7, 8)})
+
+
+def test_a_network_whose_quantiles_may_cross():
+    table = pairs(400)
+    network = posterion.quantile_network(2, 2, monotone=False, hidden=(4,))
+    y, x = table[["a", "b"]], table[["x", "sample=b"]]
+    fit = posterion.fit(network, y, context=x, epochs=1, quiet=True)
+    found = posterion.check_closure(fit, y, x, draws=20, classifier=False, quiet=True)
+    assert found.crossing is not None and "quantiles that cross" in str(found)
