@@ -5,6 +5,7 @@ A block stands aside only for a stated reason, in a comment just before it:
 """
 
 import importlib
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,9 @@ import posterion
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+OPTIMISED = {"README.md", "bundles.md", "health.md", "learn.md"}
+"""Pages that learn for minutes: compiled as a user's programs are, each in a process of its own."""
+
 FENCE = re.compile(r"^```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_RUN = re.compile(r"<!-- not run: (?P<reason>\S.*?) -->\s*\Z")
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)#\s]+)(?:#[^)\s]*)?\)")
@@ -60,7 +64,20 @@ def test_a_wrong_block_fails_at_its_line(tmp_path):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_page_runs(page, tmp_path, monkeypatch):
+def test_page_runs(page, tmp_path, monkeypatch, run_python):
+    if page.name in OPTIMISED:
+        code = "from pathlib import Path; from test_readme import run; run(Path(sys.argv[1]))"
+        here = str(Path(__file__).parent)
+        environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+        done = run_python(
+            f"import sys; sys.path.insert(0, {here!r}); {code}",
+            str(page),
+            env=environment,
+            timeout=900,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return
     monkeypatch.chdir(tmp_path)
     run(page)
 
