@@ -123,6 +123,8 @@ def test_the_pinball_loss_and_the_expectile_loss():
 def test_the_default_loss_and_what_is_no_quantile_network():
     assert has_quantiles(posterion.quantile_network(2, monotone=False))
     assert has_quantiles(posterion.quantile_network(2, bounds=[(0, 1), None]))
+    seen = posterion.quantile_network(1, monotone=False, normal_level=True).bijection.bijections[0]
+    assert float(seen.level(jnp.asarray(1.5))) == 1.5
     flow = posterion.flows.maf(1, transforms=1, hidden=(4,))
     assert not has_quantiles(flow)
     y, _ = pairs(100)
@@ -134,6 +136,7 @@ def test_the_default_loss_and_what_is_no_quantile_network():
     ("options", "said"),
     [
         ({"networks": "several"}, "must be one of"),
+        ({"normal_level": True}, "is of the published kind"),
         ({"networks": "masked", "monotone": False}, "a masked network"),
         ({"dim": 0}, "at least one output"),
         ({"context_dim": -1}, "at least one output"),

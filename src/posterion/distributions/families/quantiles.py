@@ -28,6 +28,7 @@ def quantile_network(
     hidden: Hidden | None = None,
     activation: str | None = None,
     units: int = 16,
+    normal_level: bool = False,
     bounds: Bounds | None = None,
     seed: int = 0,
 ) -> Flow:
@@ -49,6 +50,8 @@ def quantile_network(
         hidden: widths; ``(64, 64)`` of monotone ones, five of 50 of the published kind.
         activation: ``"silu"`` of monotone ones, ``"leaky_relu"`` of the published kind.
         units: sigmoids of the monotone map of each output.
+        normal_level: the published kind sees its level as a normal number instead of ``6 tau - 3``:
+            tails are straighter, and fewer quantiles cross.
         bounds: ``(lower, upper)`` of each output, with ``None`` where there is no bound.
         seed: of the weights.
 
@@ -66,6 +69,8 @@ def quantile_network(
             "a masked network gives the parameters of monotone maps: with monotone=False choose "
             "networks='one' or 'separate'"
         )
+    if monotone and normal_level:
+        raise SettingError("normal_level is of the published kind: give monotone=False with it")
     if dim < 1 or context_dim < 0:
         raise SettingError(
             f"there is at least one output and no negative width: dim={dim}, "
@@ -83,7 +88,8 @@ def quantile_network(
     else:
         first = QuantileMap(
             dim, hidden, activation, transformer=NeuralTransformer(units) if monotone else None,
-            separate=networks == "separate", context_size=context_dim, key=key,
+            separate=networks == "separate", normal_level=normal_level, context_size=context_dim,
+            key=key,
         )  # fmt: skip
     parts: Sequence[Bijection] = [first]
     if bounds is not None:
