@@ -170,7 +170,7 @@ def test_all_points_have_one_scale_and_other_gaps_are_named():
     assert weights[-1] == 199.0
     x[7, 0] = np.nan
     model = posterion.summarised(flow(), deep_set(4, 1))
-    with pytest.raises(SampleError, match=r"1 rows are not finite \(the first: 7\)"):
+    with pytest.raises(SampleError, match=r"1 rows are not finite, in .* \(the first: 7\)"):
         posterion.fit(model, theta, context=x, quiet=True)
     with pytest.raises(SampleError, match="all sets of the context are empty"):
         posterion.fit(model, theta, context=np.full((200, 4, 1), np.nan), quiet=True)
