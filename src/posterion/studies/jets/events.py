@@ -1,8 +1,9 @@
 """Pairs of generated and reconstructed jets: Pythia 8, a parametrised detector, FastJet.
 
 Jets of QCD in proton-proton collisions at 13 TeV, anti-kt with R = 0.4. Hard scatterings are
-chosen with a bias of pT^4, so that jets are about as many in each interval of log pT; jets are used
-without weights. For p(reco | gen) their spectrum does not matter; for p(gen | reco) it is the prior.
+chosen with a bias of pT^4, so that jets are about as many in each interval of log pT; jets are
+used without weights. For p(reco | gen) their spectrum does not matter; for p(gen | reco) it is the
+prior.
 """
 
 import time

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from posterion.core.errors import CheckpointError, SampleError
 from posterion.core.versions import versions
@@ -14,12 +13,10 @@ from posterion.distributions import families as flows
 from posterion.distributions.families.quantiles import quantile_network
 from posterion.studies.jets.coordinates import CONDITIONS, PULLS, conditions_of, from_jets
 from posterion.studies.jets.options import Settings
-from posterion.studies.jets.tables import Pairs
+from posterion.studies.jets.tables import Pairs, Side
 from posterion.training import Fit, fit, load
 
 __all__ = ["WORDS", "Learned", "Task", "learned", "task_of"]
-
-Floats = NDArray[np.float64]
 
 WORDS = {
     "monotone": "monotone quantiles, one masked network",
@@ -42,13 +39,13 @@ class Task:
         name: ``"simulation"``, p(reco | gen), or ``"correction"``, p(gen | reco).
         train: jets that are given and those that are learned, ``(n, 4)`` each.
         test: as ``train``, of jets that nothing learns from.
-        again: the second response of the test, where there is one.
+        again: as ``test``, by a second response to the same jets, where there is one.
     """
 
     name: str
-    train: tuple[Floats, Floats]
-    test: tuple[Floats, Floats]
-    again: Floats | None
+    train: Side
+    test: Side
+    again: Side | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,21 +73,16 @@ def task_of(pairs: Pairs, name: str, seed: int) -> Task:
     Raises:
         SampleError: too few for a test.
     """
-    given, outcome, again = pairs.direction(name)
-    order = np.random.default_rng([seed, 23]).permutation(len(given))
+    order = np.random.default_rng([seed, 23]).permutation(len(pairs.gen))
     count = int(_TEST * len(order))
-    if count < _FEWEST:
+    held = pairs.rows(order[:count])
+    test = held.of(name)
+    if len(test[0]) < _FEWEST:
         raise SampleError(
-            f"{len(order)} pairs of jets leave {count} for the test of the {name}, at least "
+            f"{len(order)} pairs of jets leave {len(test[0])} for the test of the {name}, at least "
             f"{_FEWEST} are needed"
         )
-    test, train = order[:count], order[count:]
-    return Task(
-        name,
-        (given[train], outcome[train]),
-        (given[test], outcome[test]),
-        None if again is None else again[test],
-    )
+    return Task(name, pairs.rows(order[count:]).of(name), test, held.again_of(name))
 
 
 def learned(

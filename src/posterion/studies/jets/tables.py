@@ -1,8 +1,9 @@
 """Pairs of jets from wherever they come: events, a sample in closed form, or two tables."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,11 @@ from posterion.io import read_table
 from posterion.studies.jets.events import selected
 from posterion.studies.jets.kinematics import NAMES, wrapped
 
-__all__ = ["KEYS", "Pairs", "own_pairs", "pairs_of"]
+__all__ = ["KEYS", "Pairs", "Side", "own_pairs", "pairs_of"]
 
 Floats = NDArray[np.float64]
+Side = tuple[Floats, Floats]
+"""Jets that are given and jets that are learned, ``(n, 4)`` each, row by row."""
 
 KEYS = ("event", "jet")
 """Columns that say which jet is which, where tables have them."""
@@ -33,6 +36,7 @@ class Pairs:
         again: the response to the same jets once more, where it is known.
         source: where they come from, in words.
         cut: whether jets are learned from within the window of `events.selected` alone.
+        stand_in: whether they are of a closed form in place of events.
         costs: of the simulation: milliseconds an event by part, and pairs an event.
         notes: what to know about them.
     """
@@ -42,33 +46,39 @@ class Pairs:
     again: Floats | None
     source: str
     cut: bool = True
+    stand_in: bool = False
     costs: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    def direction(self, name: str) -> tuple[Floats, Floats, Floats | None]:
-        """What is given, what is learned, and as much once more where it is known.
+    def rows(self, chosen: NDArray[np.intp]) -> "Pairs":
+        """Some of them."""
+        again = None if self.again is None else self.again[chosen]
+        return replace(self, gen=self.gen[chosen], reco=self.reco[chosen], again=again)
 
-        Args:
-            name: ``"simulation"``, reconstructed jets given generated ones, or ``"correction"``.
-                A second response is exact truth for both: once for the outcome, once for what is
-                given.
-        """
-        forward = name == "simulation"
-        given, outcome = (self.gen, self.reco) if forward else (self.reco, self.gen)
-        keep = np.ones(len(given), bool)
-        if self.cut:
-            keep = selected(given[:, 0], given[:, 1])
-        again = self.again[keep] if forward and self.again is not None else None
-        return given[keep], outcome[keep], again
+    def of(self, direction: str) -> Side:
+        """What is given and what is learned, in ``"simulation"`` or ``"correction"``."""
+        return self._side(direction, self.reco)
+
+    def again_of(self, direction: str) -> Side | None:
+        """As `of`, by the second response: a sample of exact truth, where there is one."""
+        return None if self.again is None else self._side(direction, self.again)
+
+    def _side(self, direction: str, reco: Floats) -> Side:
+        forward = direction == "simulation"
+        given, outcome = (self.gen, reco) if forward else (reco, self.gen)
+        if not self.cut:
+            return given, outcome
+        keep = selected(given[:, 0], given[:, 1])
+        return given[keep], outcome[keep]
 
 
-def pairs_of(table: Mapping[str, Floats], source: str, **known: object) -> Pairs:
-    """Pairs of a table in `events.COLUMNS`."""
-    kinds = [
+def pairs_of(table: Mapping[str, Floats], source: str, **known: Any) -> Pairs:
+    """Pairs of a table in `events.COLUMNS`; ``known`` are other fields of `Pairs`."""
+    gen, reco, again = (
         np.stack([table[f"{kind}_{name}"] for name in NAMES], axis=1)
         for kind in ("gen", "reco", "again")
-    ]
-    return Pairs(*kinds, source, **known)  # type: ignore[arg-type]
+    )
+    return Pairs(gen, reco, again, source, **known)
 
 
 def own_pairs(gen: Path, reco: Path) -> Pairs:
