@@ -63,10 +63,8 @@ def text(pairs: Pairs, directions: Sequence[Direction]) -> str:
     """For the terminal."""
     parts = [_source(pairs)]
     for direction in directions:
-        heads, lines = _table(direction)
-        turned = [[head, *(line[i + 1] for line in lines)] for i, head in enumerate(heads[1:])]
         parts.append(f"\n{_TITLES[direction.task.name]}")
-        parts.append(aligned([heads[0], *(line[0] for line in lines)], turned))
+        parts.append(aligned(*_table(direction)))
         parts.append(_judged(direction))
         parts.append(f"{direction.rows[0].learned.fit.health.status.sentence}")
     parts.append(_speeds(pairs, directions))
@@ -75,7 +73,7 @@ def text(pairs: Pairs, directions: Sequence[Direction]) -> str:
 
 def page(pairs: Pairs, directions: Sequence[Direction]) -> Page:
     """The page of the study."""
-    sections = [Section("Jets", [Prose(_source(pairs)), Prose(_SPECTRUM), *_costs(pairs)])]
+    sections = [Section("Jets", [Prose(_source(pairs)), Prose(_about(pairs)), *_costs(pairs)])]
     for direction in directions:
         first = direction.rows[0].learned.fit
         blocks: list[Block] = [Table(*_table(direction)), Prose(_judged(direction))]
@@ -117,7 +115,10 @@ def _table(direction: Direction) -> tuple[list[str], list[list[Any]]]:
     if (floor := direction.judge.floor) is not None:
         cells = _cells(direction.rows[0].floors)
         lines.append(["truth against truth", _auc(floor), *cells, "", "", ""])
-    return heads, lines
+    # One line a figure: a row of so many columns fits on no page.
+    turned = [[head, *(line[i + 1] for line in lines)] for i, head in enumerate(heads[1:])]
+    kept = [line for line in turned if any(line[1:])]
+    return [heads[0], *(line[0] for line in lines)], kept
 
 
 def _cells(figures: Mapping[str, float]) -> list[str]:
@@ -152,6 +153,12 @@ def _source(pairs: Pairs) -> str:
     return f"{said} ({'; '.join(pairs.notes)})." if pairs.notes else f"{said}."
 
 
+def _about(pairs: Pairs) -> str:
+    if not pairs.cut:
+        return _PRIOR
+    return (_STAND_IN if pairs.stand_in else _EVENTS) + _PRIOR + _WINDOW
+
+
 def _costs(pairs: Pairs) -> list[Block]:
     if not pairs.costs:
         return []
@@ -178,10 +185,22 @@ _TITLES = {
     "simulation": "Simulation, p(reco | gen)",
     "correction": "Correction, p(gen | reco)",
 }
-_SPECTRUM = (
-    "Events are generated with a bias of pT^4, so that jets are about as many in each interval of "
-    "log pT, and jets have no weights. The response p(reco | gen) does not depend on the spectrum "
-    "of the jets that are given. The correction p(gen | reco) does: the spectrum is its prior, and "
-    "where the jets in question fall more steeply it is not theirs. Jets that are given are within "
-    "20 < pT < 500 GeV and |eta| < 2.5; those that find no partner within 0.2 are left out."
+_PRIOR = (
+    "The response p(reco | gen) does not depend on the spectrum of the jets that are given. The "
+    "correction p(gen | reco) does: the spectrum of the table is its prior, and where the jets in "
+    "question fall more steeply it is not theirs."
+)
+_EVENTS = (
+    "Events of QCD at 13 TeV are generated with a bias of pT^4, so that jets (anti-kt, R = 0.4) "
+    "are about as many in each interval of log pT, and have no weights. The detector measures each "
+    "stable particle for itself: charged ones by a tracker, others by calorimeters of the "
+    "resolution a/sqrt(E) + b/E + c. "
+)
+_STAND_IN = (
+    "No event was simulated: spectra like those of QCD and a response in closed form, with tails "
+    "that depend on pT and eta, stand for Pythia, FastJet and the detector. "
+)
+_WINDOW = (
+    " Jets that are given are within 20 < pT < 500 GeV and |eta| < 2.5; those that find no partner "
+    "within 0.2 are left out."
 )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import LogLocator
 from numpy.typing import NDArray
 
 from posterion.reports import COLOURS, Image, new_figure, style
@@ -115,7 +116,7 @@ def _panels(
         for k in range(4):
             top, bottom = grid[:, k]
             if given is not None:
-                _stairs(top, given[:, k], edges[k], color="#999999", ls=":", label=names[1])
+                _stairs(top, given[:, k], edges[k], color="#777777", ls="--", lw=1, label=names[1])
             _stairs(top, truth[:, k], edges[k], color=EXACT, lw=2, label=names[0])
             _, error = marginal(truth[:, k], truth[:, k], edges[k])
             error = error / np.sqrt(2)
@@ -142,6 +143,7 @@ def _stairs(axes: Any, x: Floats, edges: Floats, **look: Any) -> None:
 def _scales(axes: Any, edges: Floats) -> None:
     if not np.allclose(np.diff(edges), edges[1] - edges[0]):
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter("")
     axes.set_ylim(bottom=0)
