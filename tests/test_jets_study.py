@@ -215,7 +215,7 @@ def test_either_direction_is_cut_on_what_is_given():
 
 def test_ratios_have_the_error_of_counting():
     ratio, error = marginal(
-        np.repeat([0.5, 1.5], 100), np.repeat([0.5, 1.5], [150, 250]), np.arange(3)
+        np.repeat([0.5, 1.5], 100), np.repeat([0.5, 1.5], [150, 250]), np.arange(3.0)
     )
     assert ratio == pytest.approx([0.75, 1.25])
     assert error == pytest.approx(ratio * np.sqrt(1 / 100 + 1 / np.array([150, 250])))

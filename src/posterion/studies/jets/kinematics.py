@@ -15,7 +15,7 @@ UNITS = {"pt": "GeV", "eta": "", "phi": "rad", "m": "GeV"}
 _TINY = 1e-12
 
 
-def wrapped(angle: Floats | float) -> Floats:
+def wrapped(angle: Floats | float | int) -> Floats:
     """An angle, or a difference of two, within [-pi, pi).
 
     >>> float(wrapped(3.0 - (-3.0)).round(4))
@@ -45,7 +45,7 @@ def momenta(jets: Floats) -> Floats:
     return np.stack([pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta), e], axis=-1)
 
 
-def match(first: Floats, second: Floats, radius: float) -> NDArray[np.intp]:
+def match(first: Floats, second: Floats, radius: float | int) -> NDArray[np.intp]:
     """Pairs of jets each of which is the other's nearest, within a distance.
 
     Args:

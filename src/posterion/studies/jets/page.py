@@ -126,7 +126,7 @@ def _cells(figures: Mapping[str, float]) -> list[str]:
         return form.format(factor * figures[key]) if key in figures else ""
 
     return [
-        *(shown(f"marginal.{name}.largest", "{:.2f}", 100) for name in NAMES),
+        *(shown(f"marginal.{name}.largest", "{:.2f}", 100.0) for name in NAMES),
         *(shown(f"pit.{name}.ks_p", "{:.3g}") for name in NAMES),
         *(shown(f"cube.{name}.ks_p", "{:.3g}") for name in NAMES),
     ]

@@ -23,7 +23,8 @@ _CUBE_LABELS = (
     r"$\phi - \phi_{\mathrm{given}}$ [rad]",
     "$m$ [GeV]",
 )
-_BINS, _CUBE_BINS, _LEVELS = 30, 20, 20
+_BINS, _CUBE_BINS, _LEVELS = 30, 12, 20
+_FEW = 50  # jets of the cube
 _KINDS = {"simulation": ("reconstructed", "generated"), "correction": ("generated", "measured")}
 _HALF = 0.1  # of the ratio that is shown
 _ENDS = (0.001, 0.999)
@@ -51,7 +52,7 @@ def cube(direction: Direction) -> Image | None:
     """The jets given a jet of the cube; ``None`` where there are too few."""
     given, truth = direction.task.test
     inside = in_cube(given)
-    if inside.sum() < 200:
+    if inside.sum() < _FEW:
         return None
 
     def seen(jets: Floats) -> Floats:
@@ -85,7 +86,7 @@ def transforms(direction: Direction) -> Image:
             panel.axhline(1, color=EXACT, lw=0.8)
             for colour, row in zip(COLOURS, direction.rows, strict=False):
                 shares = np.histogram(row.levels[:, k], edges)[0] * _LEVELS / count
-                panel.stairs(shares, edges, color=colour, label=row.learned.model)
+                panel.stairs(shares, edges, baseline=None, color=colour, label=row.learned.model)
             panel.set_xlabel(f"level of {_LABELS[k].split(' [')[0]}")
         axes[0].set_ylabel("density")
         wide = max(6 * error, 0.1)

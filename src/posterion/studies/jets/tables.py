@@ -141,7 +141,7 @@ def _read(path: Path, kind: str) -> tuple[Floats, dict[str, NDArray[np.float64]]
                 f"{path}: {name} is {column[row]} in row {row}, and {int(bad.sum())} rows are like "
                 "that: take them out of both tables"
             )
-    return jets, {key: table[key] for key in KEYS if key in table}
+    return jets, {key: np.asarray(table[key], np.float64) for key in KEYS if key in table}
 
 
 def _joined(
