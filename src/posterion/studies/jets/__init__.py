@@ -1,0 +1,1 @@
+"""The study ``jets``: the response of a detector to jets, and its correction."""
