@@ -184,6 +184,7 @@ def processes(folder, count, each):
     return found, [np.load(folder / f"{name}.npy") for name in names]
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives(tmp_path):
     found, thetas = processes(tmp_path, 2, 1)
     (alone,), (theta,) = processes(tmp_path, 1, 2)

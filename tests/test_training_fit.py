@@ -266,6 +266,7 @@ def test_files_larger_than_memory(tmp_path, suffix, monkeypatch):
         assert of_train != of_held and abs(of_train - of_held) < 0.3
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(run_python, tmp_path):
     """200 MB in Parquet: the process may grow by a fraction of it."""
     rng = np.random.default_rng(0)
