@@ -18,9 +18,9 @@ class Settings:
     gen: Path | None = setting(None, "your own table of generated jets: pt, eta, phi, m")
     reco: Path | None = setting(None, "your own table of reconstructed jets, of the same jets")
     models: tuple[ModelName, ...] = setting(
-        ("monotone", "spline"), "the first one learns the correction too"
+        ("spline", "monotone"), "the first one learns the correction too"
     )
-    epochs: int = setting(40, "passes over the training pairs, at most")
+    epochs: int = setting(20, "passes over the training pairs, at most")
     batch: int = setting(1024, "pairs of a step")
     processes: int = setting(1, "that generate events")
     cache: Path | None = setting(None, "folder of generated chunks; by default within out")
