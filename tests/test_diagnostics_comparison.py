@@ -138,6 +138,7 @@ def test_widths_correlations_and_quantiles_are_measured_exactly():
     assert found["quantile"].columns[2] < 0.2
 
 
+@pytest.mark.slow
 def test_floors_hold_truth_against_truth_nineteen_times_in_twenty():
     """A verdict has a false-alarm rate of about 1 in 20, a figure of 1 in 20."""
     rng = np.random.default_rng(8)

@@ -47,7 +47,7 @@ EXACT = [
     (Hmc(steps=7), 15_000),
     (AdjustedMclmc(), 10_000),
     (Rmhmc(), 10_000),
-    (QUICK, 40_000),
+    pytest.param(QUICK, 40_000, marks=pytest.mark.slow),
 ]
 
 
@@ -77,7 +77,7 @@ def test_exact_samplers_give_the_conjugate_posterior(kernel, draws):
 @pytest.mark.parametrize(
     ("kernel", "draws"),
     [
-        (Alternated(Nuts(), Hmc()), 12_000),
+        pytest.param(Alternated(Nuts(), Hmc()), 12_000, marks=pytest.mark.slow),
         pytest.param(Rmhmc(), 12_000, marks=pytest.mark.slow),
         pytest.param(QUICK, 40_000, marks=pytest.mark.slow),
     ],
@@ -130,6 +130,7 @@ def test_the_bias_of_mclmc_falls_with_its_step():
     assert fine < 0.05 < coarse
 
 
+@pytest.mark.slow
 def test_the_bias_of_sghmc_is_below_its_heat_and_falls_with_it():
     """Minibatches of 2 rows of 40 and little friction: their noise would heat the chain."""
     coarse, fine = (

@@ -42,6 +42,7 @@ def normal():
     )
 
 
+@pytest.mark.slow
 def test_the_error_of_a_normal_is_sigma_over_root_n(normal):
     """Within four errors of a root mean square over 8 coordinates of 48 members: 15 %.
 

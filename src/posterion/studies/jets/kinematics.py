@@ -1,5 +1,7 @@
 """Four-vectors of jets, differences of angles, and who belongs to whom."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,10 +17,10 @@ UNITS = {"pt": "GeV", "eta": "", "phi": "rad", "m": "GeV"}
 _TINY = 1e-12
 
 
-def wrapped(angle: Floats | float | int) -> Floats:
+def wrapped(angle: Floats | float | int) -> Any:
     """An angle, or a difference of two, within [-pi, pi).
 
-    >>> float(wrapped(3.0 - (-3.0)).round(4))
+    >>> round(float(wrapped(3.0 - (-3.0))), 4)
     -0.2832
     """
     return np.mod(np.asarray(angle, np.float64) + np.pi, 2 * np.pi) - np.pi
