@@ -46,7 +46,7 @@ EXACT = [
     (Hmc(), 10_000),
     (Hmc(steps=7), 15_000),
     (AdjustedMclmc(), 10_000),
-    (Rmhmc(), 10_000),
+    pytest.param(Rmhmc(), 10_000, marks=pytest.mark.slow),
     pytest.param(QUICK, 40_000, marks=pytest.mark.slow),
 ]
 
@@ -163,7 +163,12 @@ def test_an_epoch_of_minibatches_counts_as_one_gradient():
     assert found.statistics["gradients"].sum() == found.gradients
 
 
-@pytest.mark.parametrize("name", KERNELS)
+LONG = ("l2hmc", "rmhmc")  # to compile
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in KERNELS]
+)
 def test_interrupted_and_resumed_gives_the_same_bits(name, tmp_path, monkeypatch):
     settings = {"draws": 60, "warmup": 90, "thin": 2, "chains": 2, "learned_noise": True}
     kernel = QUICK if name == "l2hmc" else KERNELS[name]

@@ -32,6 +32,7 @@ def test_the_study_is_known():
     assert len(NAMES) == 10
 
 
+@pytest.mark.slow
 def test_it_writes_bundles_metrics_and_page(outcome, folder):
     names = {"two-modes.posterion", "torus.posterion", "metrics.json", "report.html"}
     assert {path.name for path in outcome.files} == names == {p.name for p in folder.iterdir()}
@@ -49,6 +50,7 @@ def test_it_writes_bundles_metrics_and_page(outcome, folder):
         assert figures[f"torus.{name}"].value > 0
 
 
+@pytest.mark.slow
 def test_the_figures_are_those_of_the_saved_results(outcome, folder):
     figures = read_metrics(folder / "metrics.json").figures
     for name in SMALL.targets:
@@ -78,6 +80,7 @@ def test_exact_ess_of_a_flow_that_is_known():
     assert found.fraction.value == pytest.approx(exact, abs=5 * found.fraction.error + 0.01)
 
 
+@pytest.mark.slow
 def test_resuming_takes_what_is_done_and_refuses_what_is_of_another_run(outcome, folder):
     before = {p.name: p.read_bytes() for p in folder.glob("*.posterion")}
     again = STUDY.run(SMALL, seed=1, out=folder, resume=True)
@@ -87,6 +90,7 @@ def test_resuming_takes_what_is_done_and_refuses_what_is_of_another_run(outcome,
         STUDY.run(SMALL, seed=2, out=folder, resume=True)
 
 
+@pytest.mark.slow
 def test_a_saved_result_is_checked_against_its_density(outcome, folder, capsys):
     with pytest.raises(SystemExit) as caught:
         main(["check", str(folder / "torus.posterion"), "--seed", "3"])

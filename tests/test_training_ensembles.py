@@ -58,6 +58,7 @@ def test_the_error_of_a_normal_is_sigma_over_root_n(normal):
         assert abs(np.sqrt(np.mean(ends**2)) - 1) < allowed
 
 
+@pytest.mark.slow
 def test_every_figure_has_its_error(normal):
     found = normal.summary("x[3]", n=20_000)
     assert isinstance(found["x[3]"]["mean"], Estimate)

@@ -300,6 +300,7 @@ SUPPORTS = {
 }
 
 
+@pytest.mark.slow
 def test_every_support_against_quadrature():
     """One target of independent parameters, each on a support of another kind."""
     target = Target(

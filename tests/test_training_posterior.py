@@ -82,6 +82,7 @@ def test_the_density_integrates_to_one_and_is_the_normals(learned):
     assert np.abs(log_q - exact)[near].max() < 0.15
 
 
+@pytest.mark.slow
 def test_bounded_and_circular_densities_integrate_to_one(boxed):
     a = (np.arange(40) + 0.5) / 40
     turn = (np.arange(160) + 0.5) / 160 * 2 * np.pi
