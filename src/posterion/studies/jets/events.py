@@ -8,6 +8,7 @@ prior.
 
 import time
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -57,11 +58,15 @@ _LIGHT = (11, 22)
 def has_generator() -> bool:
     """Whether Pythia and FastJet are installed."""
     try:
-        import fastjet  # noqa: F401
-        import pythia8mc  # noqa: F401
+        _libraries()
     except ImportError:
         return False
     return True
+
+
+def _libraries() -> tuple[Any, Any]:
+    """Pythia and FastJet, by name: type checkers need neither."""
+    return import_module("pythia8mc"), import_module("fastjet")
 
 
 def selected(pt: Floats, eta: Floats) -> NDArray[np.bool_]:
@@ -89,8 +94,7 @@ class Generator:
 
     def __post_init__(self) -> None:
         try:
-            import fastjet
-            import pythia8mc
+            pythia8mc, fastjet = _libraries()
         except ImportError as error:
             raise MissingExtraError(
                 "events need Pythia 8 and FastJet: pip install 'posterion[hep]'"
@@ -169,8 +173,8 @@ class Generator:
     def _clustered(self, p: Floats, counts: NDArray[np.intp]) -> Floats:
         """Jets ``(events, most, 4)`` by falling pT, NaN where an event has fewer."""
         import awkward as ak
-        import fastjet
 
+        _, fastjet = _libraries()
         columns = {name: ak.unflatten(p[:, i], counts) for i, name in enumerate(("px", "py", "pz"))}
         columns["E"] = ak.unflatten(p[:, 3], counts)
         rows: Any = ak.zip(columns, with_name="Momentum4D")
