@@ -9,6 +9,7 @@ import pytest
 import posterion
 from posterion.core.errors import SampleError, SettingError, ShapeError, ThetaError
 from posterion.diagnostics import energy_distance
+from posterion.reports import closure_page, local_coverage_plot, render_page
 
 
 class Known:
@@ -99,6 +100,24 @@ def test_a_cube_shows_what_lies_in_it():
     worst = found["coverage in bins"]
     assert worst.value < 0.66 or worst.value > 0.72
     assert "x from" in worst.note
+
+
+def test_its_pictures_and_page():
+    found = checked("local", n=800, cube={"x": (0.5, 1.0)})
+    ratios = found.plot().axes
+    assert [axes.get_xlabel() for axes in ratios] == ["a", "b"]
+    assert ratios[0].get_legend_handles_labels()[1] == ["all rows", "in the cube 0.5 < x < 1"]
+    cells, _ = local_coverage_plot(found).axes
+    rows = [label.get_text() for label in cells.get_yticklabels()]
+    assert len(rows) == 6 and rows[-2:] == ["sample=b: 0", "sample=b: 1"]
+    shown = [text.get_text() for text in cells.texts]
+    assert shown[0] == f"{100 * found.coverage[0].covered[0]:.1f}" and len(shown) == 12
+    page = render_page(closure_page(found))
+    assert "does not close" in page and "energy distance, cube" in page
+    few = checked(None, n=60)
+    with pytest.raises(SettingError, match="60 rows are too few"):
+        local_coverage_plot(few)
+    assert "Coverage by condition" not in render_page(closure_page(few))
 
 
 def test_pairs_are_seen_through_the_spread_of_their_conditions():

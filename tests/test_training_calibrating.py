@@ -118,3 +118,14 @@ def test_the_command_line(amortised, tmp_path, capsys):
     assert "Calibration of toy: 60 pairs, 50 draws each" in capsys.readouterr().out
     assert json.loads((tmp_path / "calibration.json").read_text())["pairs"] == 60
     assert "Distribution of ranks" in (tmp_path / "calibration.html").read_text()
+    with pytest.raises(SystemExit) as left:
+        main(["closure", *files, "--cube", "u=-3:3", "--draws", "50", "--out", str(tmp_path)])
+    assert left.value.code == 0
+    assert "in the cube -3 < u < 3" in capsys.readouterr().out
+    assert json.loads((tmp_path / "closure.json").read_text())["rows"] == 60
+    assert "Ratios of marginals" in (tmp_path / "closure.html").read_text()
+    for cube in ("u", "=1:2", "u="):
+        with pytest.raises(SystemExit) as left:
+            main(["closure", *files, "--cube", cube, "--out", str(tmp_path)])
+        assert left.value.code == 2
+        assert "NAME=LOW:HIGH" in capsys.readouterr().err

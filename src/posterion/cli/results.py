@@ -236,6 +236,50 @@ def calibration(
             typer.echo(f"wrote {folder / name}")
 
 
+@app.command()
+def closure(
+    file: File,
+    pairs: Annotated[
+        Path, typer.Argument(help="A table of outcomes and conditions.", show_default=False)
+    ],
+    cube: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=LOW:HIGH",
+            help="A range of a condition to look into, or a class, NAME=CLASS; again for more.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for what is written.")] = Path("."),
+    draws: Annotated[str, typer.Option(metavar="N", help="Draws under each condition.")] = "200",
+    seed: Seed = 0,
+) -> None:
+    """Check a conditional fit on outcomes that it has not seen, under their own conditions.
+
+    Writes closure.json and closure.html.
+    """
+    with messages("interrupted; nothing was written"):
+        count, folder = whole_number(draws, "--draws"), writable_directory(out)
+        ranges = dict(_range(text) for text in cube or [])
+        from posterion import reports, training
+
+        result = opened(file, "named")
+        found = training.check_closure(result, pairs, cube=ranges, draws=count, seed=seed)
+        typer.echo(str(found))
+        write_json(folder / "closure.json", found.to_json())
+        reports.write_page(folder / "closure.html", reports.closure_page(found))
+        for name in ("closure.json", "closure.html"):
+            typer.echo(f"wrote {folder / name}")
+
+
+def _range(text: str) -> tuple[str, Any]:
+    """``pt=30:35`` or ``flavour=b``."""
+    name, equals, ends = text.rpartition("=")
+    if not equals or not name or not ends:
+        raise SettingError(f"--cube takes NAME=LOW:HIGH or NAME=CLASS, got {text!r}")
+    return name, tuple(ends.split(":")) if ":" in ends else ends
+
+
 def _must_fit(output: Path, numbers: int) -> None:
     """Refuse a table that the disk cannot hold; a number takes about 8 bytes."""
     free = shutil.disk_usage(output.parent).free

@@ -15,6 +15,7 @@ __all__ = ["PROVIDERS", "provider"]
 
 PROVIDERS = {
     "calibration_plot": "posterion.reports.calibration:calibration_plot",
+    "closure_plot": "posterion.reports.closure:closure_plot",
     "contours": "posterion.reports.contours:contours",
     "corner": "posterion.reports.posterior:corner",
     "distil": "posterion.emulators.distilling:distil",

@@ -10,7 +10,8 @@ from posterion.core.estimate import Estimate
 from posterion.core.portable import encode
 from posterion.core.providers import provider
 from posterion.diagnostics._arrays import Floats
-from posterion.diagnostics._layout import Row, html_table, labelled, table, wrap
+from posterion.diagnostics._layout import Row
+from posterion.diagnostics._tested import Tested
 
 __all__ = ["COVERAGES", "LOG_DENSITY", "TARP", "Calibration"]
 
@@ -23,7 +24,7 @@ _WIDTHS = (16, 8, 12, 12, 14, 9)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Calibration:
+class Calibration(Tested):
     """Whether posteriors are as sure as they may be; printing it gives the report.
 
     Attributes:
@@ -56,18 +57,7 @@ class Calibration:
         return len(self.pit)
 
     @property
-    def p_value(self) -> float:
-        """The smallest of all, times their number (Bonferroni)."""
-        return float(min(1.0, self.p_values.min() * len(self.names)))
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing speaks against the posterior at the false-alarm rate ``alpha``."""
-        return self.p_value > self.alpha
-
-    @property
     def verdict(self) -> str:
-        """A sentence that says what to do."""
         rate = f"{100 * self.alpha:g} % of right posteriors are rejected at the most"
         if self.ok:
             return (
@@ -130,13 +120,11 @@ class Calibration:
 
     @property
     def heading(self) -> str:
-        """What was measured."""
         return f"Calibration of {self.name}: {self.pairs} pairs, {self.draws} draws each"
 
-    def rows(self) -> list[tuple[str, ...]]:
-        """The printed table as text: the head, then a row per quantity, the worst first if many."""
+    def table(self) -> list[Row]:
         levels = [f"{100 * level:.1f} %" for level in COVERAGES]
-        rows: list[tuple[str, ...]] = [("quantity", "p", *levels, "sd/prior")]
+        rows: list[Row] = [("quantity", "p", *levels, "sd/prior")]
         order = list(range(len(self.names)))
         if len(order) > _SHOWN:
             order = sorted(order, key=lambda i: self.p_values[i])
@@ -149,32 +137,17 @@ class Calibration:
             rows.append(tuple(cells))
         return rows
 
-    def __repr__(self) -> str:
-        return str(self)
+    def _each(self) -> Floats:
+        return self.p_values
 
-    def __str__(self) -> str:
-        rows: list[Row] = [*self.rows()]
-        lines = [self.heading, "=" * min(len(self.heading), 82)]
-        lines += [*wrap(self.verdict[0].upper() + self.verdict[1:] + ".", 82), ""]
-        lines += table(rows[: _SHOWN + 1], _WIDTHS, 82)
+    def _lines(self) -> tuple[tuple[int, ...], list[Row]]:
+        rows = self.table()
         hidden = len(rows) - 1 - _SHOWN
-        if hidden > 0:
-            lines.append(f"and {hidden} more with larger p-values: see to_json()")
-        lines += ["", *labelled("coverage", [_COVERAGE], 82), *labelled("p", [_P], 82)]
-        lines += labelled("note", self._said, 82)
-        return "\n".join(line.rstrip() for line in lines)
+        more = [(f"and {hidden} more with larger p-values: see to_json()",)] if hidden > 0 else []
+        return _WIDTHS, [*rows[: _SHOWN + 1], *more]
 
-    def _repr_html_(self) -> str:
-        facts = [("coverage", _COVERAGE), ("p", _P), *(("note", n) for n in self._said)]
-        return "\n".join(
-            [
-                '<div class="posterion-calibration">',
-                html_table([(self.heading,), (self.verdict,)], head=True),
-                html_table(self.rows(), head=True),
-                html_table(facts, head=False),
-                "</div>",
-            ]
-        )
+    def _legend(self) -> list[tuple[str, tuple[str, ...]]]:
+        return [("coverage", (_COVERAGE,)), ("p", (_P,)), ("note", self._said)]
 
     @property
     def _said(self) -> tuple[str, ...]:
@@ -198,9 +171,6 @@ class Calibration:
             },
         }
         return found | ({"shrinkage": float(self.shrinkage[i])} if i < self.coordinates else {})
-
-    def _rejected(self, i: int) -> bool:
-        return bool(self.p_values[i] * len(self.names) <= self.alpha)
 
     def reads(self, i: int) -> str:
         """What the ranks of one quantity say of the draws; empty where they are not rejected."""

@@ -7,8 +7,10 @@ import numpy as np
 
 from posterion.core.errors import SettingError
 from posterion.core.portable import encode
+from posterion.core.providers import provider
 from posterion.diagnostics._arrays import Floats
-from posterion.diagnostics._layout import Row, html_table, labelled, table, wrap
+from posterion.diagnostics._layout import Row
+from posterion.diagnostics._tested import Tested
 from posterion.diagnostics.calibrated import Calibration
 
 __all__ = ["Closure", "ClosureTest", "LocalCoverage", "MarginalRatio"]
@@ -75,7 +77,7 @@ class LocalCoverage:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Closure:
+class Closure(Tested):
     """Whether draws under conditions are those of the outcomes; printing it gives the report.
 
     Attributes:
@@ -105,26 +107,15 @@ class Closure:
     notes: tuple[str, ...] = ()
 
     @property
-    def p_value(self) -> float:
-        """The smallest of all tests, times their number (Bonferroni)."""
-        return float(min(1.0, min(test.p_value for test in self.tests) * len(self.tests)))
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing speaks against the draws at the false-alarm rate ``alpha``."""
-        return self.p_value > self.alpha
-
-    @property
     def verdict(self) -> str:
-        """A sentence that says what to do."""
         rate = f"{100 * self.alpha:g} % of right models are rejected at the most"
         if self.ok:
             return (
                 f"closes as far as {self.rows} rows tell (p = {self.p_value:.2g}; {rate}): draws "
                 "under a condition cannot be told from what happened under it"
             )
-        bad = [test for test in self.tests if self._rejected(test)]
-        said = ", ".join(f"{t.name} (p = {t.p_value:.2g})" for t in sorted(bad, key=_by_p)[:4])
+        bad = [self.tests[i] for i in map(int, np.argsort(self._each())) if self._rejected(i)]
+        said = ", ".join(f"{test.name} (p = {test.p_value:.2g})" for test in bad[:4])
         return (
             f"does not close (p = {self.p_value:.2g}; {rate}): {said}. The table says where; train "
             "it longer, on more rows or with a larger network, and mind whether the difference "
@@ -162,15 +153,13 @@ class Closure:
 
     @property
     def heading(self) -> str:
-        """What was measured."""
         within = f", {self.inside} of them in the cube {self.cube}" if self.cube else ""
         return f"Closure of {self.name}: {self.rows} rows{within}"
 
     def table(self) -> list[Row]:
-        """The printed table as text: the head, then a row for each test, and its remark."""
         rows: list[Row] = [("test", "value", "p", "verdict")]
-        for test in self.tests:
-            verdict = "bad" if self._rejected(test) else "good"
+        for k, test in enumerate(self.tests):
+            verdict = "bad" if self._rejected(k) else "good"
             rows.append((test.name, f"{test.value:.3g}", f"{test.p_value:.2g}", verdict))
             rows += [(test.note,)] if test.note else []
         for where in dict.fromkeys(ratio.where for ratio in self.marginals):
@@ -184,34 +173,18 @@ class Closure:
             rows.append(("quantiles that cross", f"{self.crossing:.2g}", "", verdict))
         return rows
 
-    def __repr__(self) -> str:
-        return str(self)
+    def plot(self, **options: Any) -> Any:
+        """The ratios of the marginals; as `posterion.reports.closure_plot`."""
+        return provider("closure_plot")(self, **options)
 
-    def __str__(self) -> str:
-        lines = [self.heading, "=" * min(len(self.heading), 82)]
-        lines += [*wrap(self.verdict[0].upper() + self.verdict[1:] + ".", 82), ""]
-        lines += table(self.table(), _WIDTHS, 82)
-        lines += ["", *labelled("p", [_P], 82), *labelled("note", self.notes, 82)]
-        return "\n".join(line.rstrip() for line in lines)
+    def _each(self) -> Floats:
+        return np.array([test.p_value for test in self.tests])
 
-    def _repr_html_(self) -> str:
-        facts = [("p", _P), *(("note", note) for note in self.notes)]
-        return "\n".join(
-            [
-                '<div class="posterion-closure">',
-                html_table([(self.heading,), (self.verdict,)], head=True),
-                html_table(self.table(), head=True),
-                html_table(facts, head=False),
-                "</div>",
-            ]
-        )
+    def _lines(self) -> tuple[tuple[int, ...], list[Row]]:
+        return _WIDTHS, self.table()
 
-    def _rejected(self, test: ClosureTest) -> bool:
-        return test.p_value * len(self.tests) <= self.alpha
-
-
-def _by_p(test: ClosureTest) -> float:
-    return test.p_value
+    def _legend(self) -> list[tuple[str, tuple[str, ...]]]:
+        return [("p", (_P,)), ("note", self.notes)]
 
 
 def _largest(ratio: MarginalRatio) -> float:

@@ -6,6 +6,7 @@
 - `posterior_page`: the page of any posterior, to which a study adds its own sections
 - `emulator_page`: the page of an emulator
 - `calibration_plot`, `calibration_page`: ranks of the truth among the draws of its posterior
+- `closure_plot`, `local_coverage_plot`, `closure_page`: draws beside outcomes, under conditions
 - `comparison_page`: the page of two samples side by side
 - `contours_page`: the page on which a reader picks two parameters and sees their contours
 """
@@ -19,6 +20,7 @@ from posterion.reports.blocks import (
     Table,
 )
 from posterion.reports.calibration import calibration_page, calibration_plot
+from posterion.reports.closure import closure_page, closure_plot, local_coverage_plot
 from posterion.reports.comparison import comparison_page
 from posterion.reports.contours import contours, contours_page
 from posterion.reports.corner import corner_plot, credible_contours
@@ -60,6 +62,8 @@ __all__ = [
     "calibration_page",
     "calibration_plot",
     "closing_sections",
+    "closure_page",
+    "closure_plot",
     "comparison_page",
     "contours",
     "contours_page",
@@ -68,6 +72,7 @@ __all__ = [
     "effective_samples_plot",
     "emulator_page",
     "figure_table",
+    "local_coverage_plot",
     "new_figure",
     "panel_plot",
     "png",

@@ -70,7 +70,7 @@ def calibration_page(found: Calibration, *, title: str | None = None) -> Page:
         found: what `posterion.check_calibration` gave.
         title: of the page.
     """
-    head, *rows = found.rows()
+    head, *rows = found.table()
     numbers = Table(list(head), [list(row) for row in rows], "Coverage in per cent.")
     image = Image.of(
         calibration_plot(found),

@@ -115,7 +115,7 @@ def page(found: Sequence[Measured]) -> Page:
 
 def _calibration(row: Measured) -> list[Block]:
     found = row.calibration
-    head, *lines = found.rows()
+    head, *lines = found.table()
     share = 100 * (1 - found.alpha)
     caption = (
         f"Ranks of the truth less uniform ones; the band holds all in {share:g} % of right fits."
