@@ -57,6 +57,37 @@ def test_the_map_is_that_of_the_paper(units):
         np.testing.assert_allclose(jnp.stack([y, log_slope], 1), true, rtol=1e-12, atol=1e-12)
 
 
+def test_its_derivatives_are_those_of_the_formula():
+    """Of value and slope, by numbers and parameters, forward and backward, and once more."""
+
+    def plain(x, raw):
+        w, a, c = NEURAL._units(raw)
+        s = a * (x[:, None] - c)
+        y = jnp.log(jnp.sum(w * jax.nn.sigmoid(s), 1) / jnp.sum(w * jax.nn.sigmoid(-s), 1))
+        return y + NEURAL.min_slope * (x - y)
+
+    def formula(x, raw):
+        y, slope = jax.jvp(lambda x: plain(x, raw), (x,), (jnp.ones_like(x),))
+        return y, jnp.log(slope)
+
+    with jax.enable_x64(True):
+        x = jnp.asarray(np.random.default_rng(4).uniform(-12, 12, 40))
+        raw = raw_parameters(len(x), 2.0, seed=5)
+        ways = (jnp.cos(x), raw_parameters(len(x), seed=6))
+        found, true = [], []
+        for function, into in ((NEURAL.forward, found), (formula, true)):
+
+            def both(x, raw, function=function):
+                y, log_slope = function(x, raw)
+                return jnp.sum(jnp.sin(x) * y + jnp.cos(2 * x) * log_slope)
+
+            slopes = jax.grad(both, argnums=(0, 1))
+            into.append(quick_jit(lambda f=function: jax.jvp(f, (x, raw), ways))())
+            into.append(quick_jit(lambda g=slopes: jax.jvp(g, (x, raw), ways))())
+        for mine, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(true), strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-10)
+
+
 @pytest.mark.parametrize("x64", [False, True], ids=["float32", "float64"])
 @pytest.mark.parametrize("units", [3, 8])
 def test_zero_parameters_are_the_identity_exactly(units, x64):

@@ -86,7 +86,7 @@ class MaskedQuantiles(Quantiles):
         return self.layer.inverse_and_log_det(x, context)
 
     def quantiles_at(self, z: Array, x: Array, context: Array | None = None) -> tuple[Array, Array]:
-        values, log_slopes = jax.vmap(lambda z: self.layer.given(z, x, context))(z)
+        values, log_slopes = self.layer.given(z, x, context)
         return values, jnp.exp(log_slopes)
 
 
@@ -190,6 +190,8 @@ class QuantileMap(Quantiles):
 
     def quantiles_at(self, z: Array, x: Array, context: Array | None = None) -> tuple[Array, Array]:
         given = self._prepared(x, context)
+        if self.transformer is not None:
+            return lax.map(lambda z: self._at(z, given), z)
         return jax.vmap(lambda z: self._at(z, given))(z)
 
     def inverse_and_log_det(self, x: Array, context: Array | None = None) -> tuple[Array, Array]:
