@@ -32,6 +32,8 @@ NAMES = (
     "susy",
     "quantiles",
     "pendulum",
+    "jets",
+    "amortised",
     "gpu",
 )
 TITLES = {
@@ -49,9 +51,11 @@ TITLES = {
     "susy": "Supersymmetry",
     "quantiles": "Quantile networks",
     "pendulum": "Gravity from a pendulum",
+    "jets": "Jets through a detector",
+    "amortised": "Posteriors for any data",
     "gpu": "On a graphics processor",
 }
-RESUMABLE = ("mixing", "susy", "quantiles", "pendulum")
+RESUMABLE = ("mixing", "susy", "quantiles", "pendulum", "jets", "amortised")
 _HEAD = """# Results
 
 Written by `python -m benchmarks`; each section by its own module, on the machine and with the

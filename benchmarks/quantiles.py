@@ -56,6 +56,10 @@ def models() -> dict[str, tuple[Callable[[int], Any], dict[str, Any]]]:
             lambda d: quantile_network(d, 1, monotone=False, networks="separate"),
             {},
         ),
+        "one network, normal level": (
+            lambda d: quantile_network(d, 1, monotone=False, normal_level=True),
+            {},
+        ),
         "autoregressive spline": (lambda d: flows.autoregressive_spline(d, **spline), {}),
         "Wasserstein network": (
             lambda d: conditional_gan(d, 1),

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from posterion.core.files import write_text
+from posterion.studies import Figure, read_metrics
 
 T = TypeVar("T")
 
@@ -69,6 +70,23 @@ def posterion(*arguments: str) -> float:
     return time.perf_counter() - began
 
 
+def studied(
+    name: str, part: str, *options: str, seed: int, quick: bool, resume: bool
+) -> dict[str, Figure]:
+    """The figures of a study that is run in a folder of its own, or was with ``resume``."""
+    folder = kept_in(name, quick) / part
+    metrics = folder / "metrics.json"
+    if not (resume and metrics.exists()):
+        go_on = ["--resume"] if resume else []
+        posterion("run", name, "--seed", str(seed), "--out", str(folder), *options, *go_on)
+    return read_metrics(metrics).figures
+
+
+def kept_in(name: str, quick: bool) -> Path:
+    """Where a benchmark keeps what it has finished."""
+    return ROOT / "out" / "benchmarks" / (f"{name}-quick" if quick else name)
+
+
 def tell(text: str) -> None:
     """Progress, beside the section that goes to standard output."""
     print(text, file=sys.stderr, flush=True)
@@ -84,7 +102,7 @@ class Kept:
     """
 
     def __init__(self, name: str, quick: bool, resume: bool) -> None:
-        self.folder = ROOT / "out" / "benchmarks" / (f"{name}-quick" if quick else name)
+        self.folder = kept_in(name, quick)
         if not resume:
             shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)

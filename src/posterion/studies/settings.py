@@ -62,7 +62,7 @@ def make_settings(cls: type[T], pairs: Iterable[tuple[str, str]]) -> T:
 
 
 def parse_options(cls: type[Any], arguments: Sequence[str]) -> list[tuple[str, str]]:
-    """Read ``--name value``, ``--name=value``, ``--flag`` and ``--no-flag``.
+    """Read ``--name value``, ``--name=value``, ``--flag``, ``--flag false`` and ``--no-flag``.
 
     A tuple takes all values up to the next option. A name may be written with hyphens.
 
@@ -76,6 +76,8 @@ def parse_options(cls: type[Any], arguments: Sequence[str]) -> list[tuple[str, s
     ...     fast: bool = False
     >>> parse_options(Settings, ["--release", "5.2", "5.3", "--fast"])
     [('release', '5.2'), ('release', '5.3'), ('fast', 'true')]
+    >>> parse_options(Settings, ["--fast", "no", "--no-fast"])
+    [('fast', 'no'), ('fast', 'false')]
     """
     hints = typing.get_type_hints(cls)
     pairs: list[tuple[str, str]] = []
@@ -91,7 +93,9 @@ def parse_options(cls: type[Any], arguments: Sequence[str]) -> list[tuple[str, s
         if equals:
             pairs.append((name, text))
         elif hints[name] is bool:
-            pairs.append((name, "false" if negated else "true"))
+            word = "" if negated or not rest else rest[0].casefold()
+            told = rest.pop(0) if word in (*_TRUE, *_FALSE) else ("false" if negated else "true")
+            pairs.append((name, told))
         else:
             several = _item_type(hints[name]) is not None
             values = []
