@@ -16,7 +16,7 @@ class Known:
     """Two outcomes about ``x`` and ``-x``, of correlation 0.6; ``flaw`` says what is wrong."""
 
     name = "known"
-    parameters = (posterion.Parameter("a"), posterion.Parameter("b"))
+    parameters = (posterion.Parameter("a", unit="GeV"), posterion.Parameter("b"))
     context = ("x", "sample=b")
 
     def __init__(self, flaw=None):
@@ -105,7 +105,7 @@ def test_a_cube_shows_what_lies_in_it():
 def test_its_pictures_and_page():
     found = checked("local", n=800, cube={"x": (0.5, 1.0)})
     ratios = found.plot().axes
-    assert [axes.get_xlabel() for axes in ratios] == ["a", "b"]
+    assert [axes.get_xlabel() for axes in ratios] == ["a [GeV]", "b"]
     assert ratios[0].get_legend_handles_labels()[1] == ["all rows", "in the cube 0.5 < x < 1"]
     cells, _ = local_coverage_plot(found).axes
     rows = [label.get_text() for label in cells.get_yticklabels()]

@@ -46,6 +46,7 @@ class MarginalRatio:
         edges: of bins with as many outcomes each, ``(bins + 1,)``.
         ratio: of the counts, ``(bins,)``.
         error: of the ratio, from both counts.
+        unit: of the output.
     """
 
     name: str
@@ -53,6 +54,7 @@ class MarginalRatio:
     edges: Floats
     ratio: Floats
     error: Floats
+    unit: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,6 +36,7 @@ def closure_of(
     *,
     names: Sequence[str],
     conditions: Sequence[str],
+    units: Sequence[str] = (),
     inside: ArrayLike | None = None,
     cube: str = "",
     auc: Estimate | None = None,
@@ -61,6 +62,7 @@ def closure_of(
         drawn_ranks: of ``drawn`` among the same draws, ``(n, d)``, between 0 and 1.
         names: of the outputs.
         conditions: names of the context's columns.
+        units: of the outputs.
         inside: which rows are in the cube, ``(n,)``.
         cube: in words.
         auc: of a classifier of both samples' ranks with their conditions, and its spread if they
@@ -140,7 +142,10 @@ def closure_of(
                 f"in sd, z = {apart.z:.2f}; {apart.points[0]} pairs, conditions beside ranks",
             )
         )
-        marginals += [_ratio(label, where, x[rows, i], y[rows, i]) for i, label in enumerate(names)]
+        marginals += [
+            _ratio(label, where, x[rows, i], y[rows, i], unit)
+            for i, (label, unit) in enumerate(zip(names, units or [""] * d, strict=True))
+        ]
     if auc is not None:
         z = (auc.value - 0.5) / auc.error
         note = f"0.5 ± {auc.error:.2g} if right; conditions beside ranks"
@@ -170,7 +175,7 @@ def _places(within: np.ndarray, cube: str) -> list[tuple[np.ndarray, str]]:
     return [*everywhere, (within, ", cube")] if cube else everywhere
 
 
-def _ratio(name: str, where: str, x: Floats, y: Floats) -> MarginalRatio:
+def _ratio(name: str, where: str, x: Floats, y: Floats, unit: str) -> MarginalRatio:
     """Counts of draws over those of outcomes, in bins of as many outcomes each."""
     edges = np.unique(np.quantile(y, np.linspace(0, 1, _RATIOS + 1)))
     edges[0], edges[-1] = min(edges[0], x.min()), max(edges[-1], x.max())
@@ -179,7 +184,7 @@ def _ratio(name: str, where: str, x: Floats, y: Floats) -> MarginalRatio:
     error = np.maximum(ratio, 1 / np.maximum(theirs, 1)) * np.sqrt(
         1 / np.maximum(ours, 1) + 1 / np.maximum(theirs, 1)
     )
-    return MarginalRatio(name, where, edges, ratio, error)
+    return MarginalRatio(name, where, edges, ratio, error, unit)
 
 
 def _coverage(

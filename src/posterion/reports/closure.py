@@ -7,7 +7,7 @@ import numpy as np
 
 from posterion.core.errors import SettingError
 from posterion.diagnostics.closed import Closure, LocalCoverage, MarginalRatio
-from posterion.reports.axes import plain
+from posterion.reports.axes import plain, unit_text
 from posterion.reports.blocks import Block, Image, Preformatted, Section, Table
 from posterion.reports.calibration import calibration_plot
 from posterion.reports.page import Page
@@ -28,7 +28,8 @@ def closure_plot(found: Closure) -> Picture:
     Args:
         found: what `posterion.check_closure` gave.
     """
-    names = list(dict.fromkeys(part.name for part in found.marginals))
+    units = {part.name: unit_text(part.unit) for part in found.marginals}
+    names = list(units)
     across = min(_ACROSS, len(names))
     down = -(-len(names) // across)
     with style():
@@ -40,7 +41,7 @@ def closure_plot(found: Closure) -> Picture:
             axes.axhline(1, color="#999999", linewidth=0.7)
             for k, part in enumerate(p for p in found.marginals if p.name == name):
                 _ratio(axes, part, COLOURS[k], f"in the cube {found.cube}" if k else "all rows")
-            axes.set_xlabel(plain(name))
+            axes.set_xlabel(f"{plain(name)} [{units[name]}]" if units[name] else plain(name))
         for axes in grid[:, 0]:
             axes.set_ylabel("draws / outcomes")
         if found.cube:

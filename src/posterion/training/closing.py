@@ -62,7 +62,10 @@ def check_closure(
         SampleError: outcome and context do not fit, or fewer than 50 rows, in all or in the cube.
     """
     y, rows, _ = pairs_of(fit, outcome, context)
-    names = [column for parameter in fit.parameters for column in parameter.columns]
+    names, units = zip(
+        *((column, parameter.unit) for parameter in fit.parameters for column in parameter.columns),
+        strict=True,
+    )
     conditions = tuple(fit.context)
     inside, words = _inside(cube, rows, conditions)
     with said_once(fit, rows):
@@ -91,6 +94,7 @@ def check_closure(
         theirs,
         names=names,
         conditions=conditions,
+        units=units,
         inside=inside,
         cube=words,
         auc=found,
