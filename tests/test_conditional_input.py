@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 import posterion
-from posterion.core.errors import SampleError, SettingError, ThetaError
+from posterion.cli import main
+from posterion.core.errors import DensityError, SampleError, SettingError, ThetaError
 from posterion.training.discrete import look_for_repeats
 from posterion.training.pairing import joined
 from posterion.training.ranges import beyond
@@ -270,3 +271,84 @@ def test_classes_that_cannot_be_used():
         gather_samples(np.arange(200.0)[:, None], context=many)
     with pytest.raises(SampleError, match="'flavour' has dtype"):
         gather_samples(holes)
+
+
+def test_tables_with_text_are_read_from_files(tmp_path):
+    rng = np.random.default_rng(5)
+    flavour = rng.choice(["b", "c"], 400)
+    pt = rng.uniform(20, 60, 400)
+    both = pd.DataFrame({"reco": pt + (flavour == "b") + rng.normal(size=400), "pt": pt})
+    both["flavour"] = flavour
+    gen = both[["pt", "flavour"]]
+    both[["reco"]].to_csv(tmp_path / "reco.csv", index=False)
+    gen.to_csv(tmp_path / "gen.csv", index=False)
+    both.to_parquet(tmp_path / "pairs.parquet")
+    model = posterion.quantile_network(1, 3, hidden=(4,), units=2)
+    files = [tmp_path / "reco.csv", tmp_path / "gen.csv"]
+    found = posterion.fit(model, files[0], context=files[1], epochs=1, quiet=True)
+    assert found.context == ("pt", "flavour=b", "flavour=c")
+    settings = {"draws": 20, "classifier": False, "quiet": True, "cube": {"flavour": "b"}}
+    whole = posterion.check_closure(found, tmp_path / "pairs.parquet", **settings)
+    assert whole.inside == (flavour == "b").sum()
+    assert posterion.check_closure(found, *files, **settings).tests == whole.tests
+    assert posterion.check_closure(found, both, **settings).tests == whole.tests
+    with pytest.raises(SettingError, match="give the context, pt, flavour=b"):
+        posterion.check_closure(found, both[["reco"]].to_numpy())
+    found.save(tmp_path / "f.posterion")
+    drawn = tmp_path / "drawn.csv"
+    command = ["sample", str(tmp_path / "f.posterion"), "-o", str(drawn)]
+    with pytest.raises(SystemExit) as left:
+        main([*command, "--context", str(tmp_path / "pairs.parquet"), "-n", "2", "--seed", "3"])
+    assert left.value.code == 0
+    table = pd.read_csv(drawn)
+    assert list(table) == ["reco", "pt", "flavour=b", "flavour=c"] and len(table) == 800
+    np.testing.assert_allclose(table["pt"], np.repeat(pt, 2))
+    expected = found.sample(2, context=gen, seed=3)["reco"]
+    np.testing.assert_allclose(table["reco"], expected.ravel(), rtol=1e-6)
+    with pytest.raises(SystemExit) as left:
+        main(command)
+    assert left.value.code == 2
+
+
+def test_wrong_questions_are_answered_by_name():
+    rng = np.random.default_rng(6)
+    x, y = rng.normal(size=(300, 2)), rng.normal(size=(300, 1))
+    table = pd.DataFrame(x, columns=["u", "v"])
+    model = posterion.quantile_network(1, 2, hidden=(4,), units=2)
+    found = posterion.fit(model, y, context=table, epochs=1, quiet=True)
+    with pytest.raises(SampleError, match="has no rows"):
+        found.sample(1, context=table.iloc[:0], seed=0)
+    with pytest.raises(SampleError, match="differ in their number of rows: u 3, v 2"):
+        found.sample(1, context={"u": x[:3, 0], "v": x[:2, 1]}, seed=0)
+    with pytest.raises(SampleError, match="not the same rows"):
+        found.log_prob(pd.DataFrame(y[:3], index=[1, 2, 3]), table[:3])
+    with pytest.raises(SettingError, match="a cube is a dict"):
+        posterion.check_closure(found, y, table, cube="u=0:1", classifier=False, draws=20)
+    with pytest.raises(SettingError, match="range of u is empty"):
+        posterion.check_closure(found, y, table, cube={"u": (1, 0)}, classifier=False, draws=20)
+    with pytest.raises(SettingError, match="the first argument is what learns"):
+        posterion.fit("quantile", y, context=table)
+    with pytest.raises(SettingError, match="a pair for each coordinate"):
+        posterion.quantile_network(2, 1, bounds=(0, 1))
+    samples = pd.DataFrame({"y": y[:, 0], "event": np.arange(300)})
+    with pytest.raises(SettingError, match="key names a column"):
+        posterion.fit(model, samples, context=table.assign(event=np.arange(300)), key=5)
+
+
+def test_expectiles_have_no_parts():
+    rng = np.random.default_rng(7)
+    x = rng.uniform(size=(300, 1))
+    network = posterion.quantile_network(1, 1, hidden=(4,), units=2)
+    settings = {"loss": "expectile", "members": 2, "epochs": 1, "quiet": True}
+    several = posterion.ensemble(network, 2 * rng.normal(size=(300, 1)), context=x, **settings)
+    with pytest.raises(DensityError, match="no spread is known"):
+        several.predict([[0.5]])
+
+
+def test_conditions_without_a_sample_are_counted(caplog):
+    rng = np.random.default_rng(8)
+    gen = pd.DataFrame({"u": rng.normal(size=300), "event": np.arange(300)})
+    reco = pd.DataFrame({"y": rng.normal(size=250), "event": np.arange(250)})
+    model = posterion.quantile_network(1, 1, hidden=(4,), units=2)
+    posterion.fit(model, reco, context=gen, key="event", epochs=1, quiet=True)
+    assert "50 of 300 rows of the context have no sample" in caplog.text

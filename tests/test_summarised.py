@@ -206,6 +206,16 @@ def test_a_posterior_of_sets_is_the_exact_one(fitted):
         assert (draws.std(axis=1) / sd)[count == n].mean() == pytest.approx(1, abs=0.15)
 
 
+def test_closure_looks_at_what_does_not_depend_on_the_order(fitted):
+    theta, x = simulated(300, 7)
+    ragged = [one[~np.isnan(one[:, 0])] for one in x]
+    cube = {"number of points": (0, 3.5)}
+    settings = {"draws": 20, "classifier": False, "quiet": True}
+    found = posterion.check_closure(fitted, theta, ragged, cube=cube, **settings)
+    assert found.inside == (np.isfinite(x[..., 0]).sum(axis=1) <= 3).sum()
+    assert {part.condition for part in found.coverage} >= {"number of points"}
+
+
 def test_forms_of_a_set_give_the_same_draws(fitted):
     x = simulated(3, 5)[1]
     first = fitted.sample(5, context=x, seed=1)

@@ -233,6 +233,13 @@ def support_of(
         SettingError: bounds out of order, or one alone of an angle.
     """
     dim = len(periodic)
+    if not isinstance(bounds, Sequence) or any(
+        pair is not None and np.shape(np.asarray(pair, object)) != (2,) for pair in bounds
+    ):
+        raise SettingError(
+            "bounds are a pair for each coordinate, such as [(0, None), (None, None)], got "
+            f"{bounds!r}"
+        )
     if len(bounds) != dim:
         raise ShapeError(f"there are {len(bounds)} bounds for {dim} coordinates")
     kinds, a, b = [], np.zeros(dim), np.ones(dim)

@@ -47,26 +47,49 @@ def sample(
         typer.Option("-o", "--output", help="A .parquet, .csv, .npz or .h5 file."),
     ],
     number: Annotated[
-        str, typer.Option("-n", "--number", metavar="N", help="How many draws, such as 1e6.")
-    ] = "100000",
+        str | None,
+        typer.Option(
+            "-n",
+            "--number",
+            metavar="N",
+            help="How many draws, such as 1e6; by default 100000, or 1 under each condition.",
+            show_default=False,
+        ),
+    ] = None,
+    context: Annotated[
+        Path | None,
+        typer.Option(help="A table of conditions, of a conditional FILE.", show_default=False),
+    ] = None,
     seed: Seed = 1,
 ) -> None:
-    """Write independent draws to a table.
+    """Write independent draws to a table, each beside its condition where there are any.
 
     The first million are those of ``result.sample(n, seed=seed)``; each further one has a seed
     derived from it.
     """
     with messages(f"interrupted; {output} was not written"):
-        count = whole_number(number)
+        count = whole_number(number or ("100000" if context is None else "1"))
         io.table_format(output)
-        must_differ(output, file)
+        must_differ(output, file, context)
         result = opened(file, "named")
         writable_file(output)
-        _must_fit(output, count * sum(x.size for x in result.named(1, seed=seed).values()))
+        width = sum(p.size for p in result.parameters)
+        if context is not None:
+            rows = _conditions(result, context)
+            chunks, total = _under(result, rows, count, seed), count * len(rows)
+            width += rows.shape[1]
+        elif getattr(result, "context", ()) and getattr(result, "condition", None) is None:
+            raise SettingError(
+                f"{file} is of conditions, {', '.join(result.context)}: give a table of them, "
+                "--context TABLE"
+            )
+        else:
+            chunks, total = _chunks(result, count, seed), count
+        _must_fit(output, total * width)
         units = {p.name: p.unit for p in result.parameters if p.unit}
         meta = {"file": file.name, "name": result.name, "kind": result.kind, "seed": seed}
-        io.write_draws(output, _chunks(result, count, seed), units=units, meta=meta)
-        typer.echo(f"wrote {output}: {count:,} draws of {result.name}")
+        io.write_draws(output, chunks, units=units, meta=meta)
+        typer.echo(f"wrote {output}: {total:,} draws of {result.name}")
 
 
 @app.command()
@@ -288,6 +311,35 @@ def _must_fit(output: Path, numbers: int) -> None:
             f"{output} would take about {8 * numbers:.1e} bytes, and {free:.1e} are free there; "
             f"ask for fewer draws"
         )
+
+
+def _conditions(result: Any, table: Path) -> Any:
+    """The rows of a table that a conditional result takes, of whatever columns it has."""
+    from posterion.training.calibrating import beside_context
+    from posterion.training.pairing import read_if_path
+
+    if not getattr(result, "context", ()):
+        raise SettingError(f"{result.name!r} takes no context")
+    return beside_context(read_if_path(table), result)[1]
+
+
+def _under(result: Any, rows: Any, count: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Draws under each condition, with the columns of the conditions."""
+    import numpy as np
+
+    from posterion.targets.target import unflatten_theta
+    from posterion.training.conditional import flat_draws
+
+    step = max(1, CHUNK // count)
+    with progress("sampling", total=len(rows)) as bar:
+        for i, start in enumerate(range(0, len(rows), step)):
+            part = rows[start : start + step]
+            derived = int(np.random.SeedSequence([seed, i]).generate_state(1)[0])
+            drawn = flat_draws(result.sample(count, context=part, seed=derived if i else seed))
+            given = dict(zip(result.context, np.repeat(part, count, axis=0).T, strict=True))
+            flat = drawn.reshape(-1, drawn.shape[-1])
+            yield {**unflatten_theta(result.parameters, flat), **given}
+            bar.update(advance=len(part))
 
 
 def _chunks(result: Any, count: int, seed: int) -> Iterator[dict[str, Any]]:

@@ -22,6 +22,7 @@ __all__ = ["UniformBand", "uniform_band", "uniform_p_value"]
 
 _CELLS = 100
 _GRID = np.arange(1, _CELLS) / _CELLS
+_TINY = 1e-50
 _SURE = 1e-10  # below it a difference from one is rounding
 
 Counts = NDArray[np.int64]
@@ -97,6 +98,8 @@ def _rejected(n: int, level: float) -> float:
     """Probability that the p-value of a uniform sample is at most ``level`` somewhere."""
     if level >= 1:
         return 1.0
+    if level < _TINY:  # too small for SciPy's quantiles: Bonferroni's bound, as good as exact
+        return level * len(_GRID)
     low, high = _accepted(n, level)
     if (low > high).any():
         return 1.0

@@ -10,14 +10,14 @@ from posterion.core.progress import progress
 from posterion.diagnostics.calibrated import Calibration
 from posterion.diagnostics.calibration import calibration_of
 from posterion.targets.target import unflatten_theta
-from posterion.training.categories import whole_name
+from posterion.training.categories import are_classes, whole_name
 from posterion.training.conditional import flat_draws
-from posterion.training.pairing import require_same_order
+from posterion.training.pairing import read_if_path, require_same_order
 from posterion.training.ranges import said_once
 from posterion.training.samples import Samples, conditions_of, gather_samples
 from posterion.training.summaries import shown
 
-__all__ = ["check_calibration", "pairs_of"]
+__all__ = ["beside_context", "check_calibration", "pairs_of"]
 
 _AT_ONCE = 200_000
 
@@ -129,17 +129,36 @@ def pairs_of(posterior: Any, theta: Any, context: Any) -> tuple[np.ndarray, np.n
             f"{getattr(posterior, 'name', 'this')!r} has no context: a posterior of one data set "
             "has nothing to average over; `compare` holds its draws against samples"
         )
+    theta, context = read_if_path(theta), read_if_path(context)
     require_same_order(theta=theta, context=context)
-    beside = _beside(theta, posterior) if context is None else conditions_of(posterior, context)
+    if context is None:
+        theta, beside = beside_context(theta, posterior)
+    else:
+        beside = conditions_of(posterior, context)
     given = gather_samples(theta, context=beside, parameters=posterior.parameters)
     x, rows, _ = given.cut(np.concatenate(list(given.rows.chunks())))
     return x, rows, given
 
 
-def _beside(theta: Any, posterior: Any) -> Any:
-    """The context among the columns of a table: its names, or its rows where vectors hold them."""
+def beside_context(theta: Any, posterior: Any) -> tuple[Any, Any]:
+    """The columns of a table that are no context, and the rows of those that are.
+
+    Args:
+        theta: a table by name.
+        posterior: has ``parameters`` and ``context``, the names of its columns.
+
+    Raises:
+        SettingError: no table with names.
+        ThetaError: a column of the context is missing.
+    """
     names = tuple(posterior.context)
     if not (isinstance(theta, Mapping) or hasattr(theta, "columns")):
-        return list(names)
-    whole = {whole_name(name) for name in names}
-    return conditions_of(posterior, {k: theta[k] for k in theta if k in names or k in whole})
+        raise SettingError(
+            f"give the context, {', '.join(names)}: context=, or columns of a table beside "
+            f"{', '.join(parameter.name for parameter in posterior.parameters)}"
+        )
+    taken = {*names, *map(whole_name, names)}
+    beside = {name: theta[name] for name in theta if name in taken}
+    rest = {name: theta[name] for name in theta if name not in taken}
+    rest = {name: column for name, column in rest.items() if not are_classes(column)}
+    return rest, conditions_of(posterior, beside)

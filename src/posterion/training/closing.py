@@ -15,6 +15,7 @@ from posterion.training.classifier import classify
 from posterion.training.conditional import flat_draws
 from posterion.training.quantiles import crossing_rate
 from posterion.training.ranges import said_once
+from posterion.training.summaries import shown
 
 __all__ = ["check_closure"]
 
@@ -48,7 +49,8 @@ def check_closure(
         outcome: what happened, one a row: an array ``(n, d)``, a dict, a DataFrame, a table's path.
         context: the condition of each, ``(n, width)`` or by name; by default columns of ``outcome``
             of these names.
-        cube: ranges of conditions by name, such as ``{"pt": (30, 35), "eta": (-1, 1)}``, or a
+        cube: ranges of conditions by name (of sets those of the report, such as their number of
+            points), such as ``{"pt": (30, 35), "eta": (-1, 1)}``, or a
             class, ``{"flavour": "b"}``, within which marginals and distance are looked at too.
         draws: under each condition, among which outcomes are ranked.
         classifier: whether one is trained; takes most of the time.
@@ -66,22 +68,22 @@ def check_closure(
         *((column, parameter.unit) for parameter in fit.parameters for column in parameter.columns),
         strict=True,
     )
-    conditions = tuple(fit.context)
-    inside, words = _inside(cube, rows, conditions)
+    beside, conditions = shown(fit, rows)
+    inside, words = _inside(cube, beside, conditions)
     with said_once(fit, rows):
         x = flat_draws(fit.sample(1, context=rows, seed=seed + 1_000_003))[:, 0]
-        ranked, beside = (
+        ranked, others = (
             check_calibration(
                 fit, part, rows, draws=draws, density=False, alpha=alpha, seed=seed, quiet=quiet
             )
             for part in (y, x)
         )
-    theirs = beside.pit[:, : y.shape[1]]
+    theirs = others.pit[:, : y.shape[1]]
     found = None
     if classifier:
         kept = np.random.default_rng([seed, 83]).permutation(len(y))[:_CLASSIFIED]
         ours = ranked.pit[:, : y.shape[1]]
-        pair = (np.hstack([normal_scores(u[kept]), rows[kept]]) for u in (theirs, ours))
+        pair = (np.hstack([normal_scores(u[kept]), beside[kept]]) for u in (theirs, ours))
         told = classify(*pair, seed=seed)
         a, b = told.rows
         spread = np.sqrt((a + b + 1) / (12 * a * b))  # of equal laws: Mann and Whitney, 1947
@@ -89,7 +91,7 @@ def check_closure(
     return closure_of(
         y,
         x,
-        rows,
+        beside,
         ranked,
         theirs,
         names=names,
@@ -112,6 +114,8 @@ def _inside(
     """Which rows lie in the cube, and its words."""
     if not cube:
         return None, ""
+    if not isinstance(cube, Mapping):
+        raise SettingError(f"a cube is a dict of ranges by name, {{'pt': (30, 35)}}, got {cube!r}")
     inside, words = np.ones(len(rows), bool), []
     for name, ends in cube.items():
         column, (low, high) = name, (0.5, np.inf)
@@ -123,8 +127,11 @@ def _inside(
                 low, high = map(float, ends)
             except (TypeError, ValueError) as error:
                 raise SettingError(
-                    f"the cube has two ends, or a class, for each condition; {name}: {ends!r}"
+                    "the cube has two ends, or a class, for each condition; "
+                    f"{name}: {' to '.join(map(str, np.atleast_1d(ends)))}"
                 ) from error
+            if not low < high:
+                raise SettingError(f"the cube's range of {name} is empty: from {low} to {high}")
             words.append(f"{low:.6g} < {name} < {high:.6g}")
         if column not in conditions:
             raise ThetaError(f"no condition is called {column!r}; known: {', '.join(conditions)}")

@@ -15,7 +15,7 @@ from scipy.special import ndtr, ndtri
 
 from posterion.bijections.base import apply_batch
 from posterion.core.cores import chunks
-from posterion.core.errors import SettingError
+from posterion.core.errors import DensityError, SettingError
 from posterion.diagnostics.transforms import Transforms, transforms_of
 from posterion.distributions.adversarial import ConditionalGan
 from posterion.distributions.bases import Normal
@@ -68,9 +68,15 @@ def parts_of(members: Sequence[Any], context: Any, *, n: int, seed: int) -> Part
 
     Raises:
         SettingError: fewer than two draws, or no context.
+        DensityError: the members learned expectiles.
     """
     if n < 2:
         raise SettingError(f"a spread takes at least two draws, not {n}")
+    if getattr(members[0], "expectiles", False):
+        raise DensityError(
+            f"{members[0].name!r} learned expectiles, of which no spread is known: "
+            "quantile(0.5, context=...) of each member is its mean, and their spread epistemic"
+        )
     rows = conditions_of(members[0], context)
     dim = sum(parameter.size for parameter in members[0].parameters)
     means, variances = np.empty((2, len(members), len(rows), dim))

@@ -197,6 +197,9 @@ class Ensemble(Result):
     def predict(self, context: Any, *, n: int = 200, seed: int = 0) -> Parts:
         """Mean and spread under each condition, aleatoric and epistemic parts told apart.
 
+        Of several outcomes the noise of ``n`` draws is taken off the epistemic variance: a part of
+        0 says that it is below this noise, not that nothing is unknown.
+
         Args:
             context: conditions ``(rows, width)``, or by name.
             n: draws of each member under each condition.

@@ -97,6 +97,11 @@ def fit(
         CheckpointError: the checkpoint is of another fit.
         InterruptedLearning: Ctrl-C; the message says how to resume.
     """
+    if not hasattr(flow, "event_shape"):
+        raise SettingError(
+            "the first argument is what learns, such as posterion.quantile_network(2, 3) or "
+            f"posterion.flows.maf(2); got a {type(flow).__name__}"
+        )
     method = make_fit_method(changes)
     if seed < 0:
         raise SettingError(f"seed must be a whole number of at least 0, got {seed}")

@@ -35,6 +35,7 @@ from posterion.targets.target import (
 )
 from posterion.training.conditional import quantiles_of
 from posterion.training.losses import Learnable, log_probs
+from posterion.training.pairing import require_same_order
 from posterion.training.ranges import beyond, warn_outside
 from posterion.training.samples import conditions_of
 from posterion.training.summaries import seen, sets_of
@@ -162,6 +163,7 @@ class Fit(Result):
             DensityError: there is none, as of a `posterion.conditional_gan`.
         """
         self._require_density()
+        require_same_order(x=x, context=context)
         warn_if_slow(self.flow, "inverse")
         points = self._points(x)
         rows = self._conditions(context)

@@ -1,26 +1,45 @@
 """Which row of the context belongs to which sample: by order, held against indexes, or by a key."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from posterion.core.errors import SampleError, SettingError, ThetaError
+from posterion.core.errors import SampleError, SettingError, TableError, ThetaError
 from posterion.io.readers import READERS
 from posterion.io.tables import read_table
+from posterion.training.categories import are_classes
 
 __all__ = ["joined", "read_if_path", "require_same_order"]
 
 _SHOWN = 3
+_log = logging.getLogger("posterion")
 
 
 def read_if_path(value: Any) -> Any:
     """The columns of a table where its path is given; a name without a table's suffix stays."""
     if isinstance(value, str):
         suffix = ".root" if ".root:" in value else Path(value).suffix.lower()
-        return read_table(value) if suffix in READERS else value
-    return read_table(value) if isinstance(value, Path) else value
+        return _table(value) if suffix in READERS else value
+    return _table(value) if isinstance(value, Path) else value
+
+
+def _table(path: str | Path) -> Any:
+    """Columns of numbers; a DataFrame where there is text among them."""
+    try:
+        return read_table(path)
+    except TableError:
+        read = {".csv": pd.read_csv, ".parquet": pd.read_parquet}.get(Path(path).suffix.lower())
+        try:
+            frame = None if read is None else read(path)
+        except (OSError, ValueError):
+            frame = None
+        if frame is None or not any(are_classes(frame[name]) for name in frame):
+            raise
+        return frame
 
 
 def require_same_order(**tables: Any) -> None:
@@ -63,7 +82,9 @@ def joined(samples: Any, context: Any, key: str | Sequence[str]) -> tuple[dict, 
         ThetaError: the key is no column of one of them.
         SampleError: a key that is twice in a table, or has no row in the context.
     """
-    names = [key] if isinstance(key, str) else list(key)
+    names = [key] if isinstance(key, str) else list(key) if isinstance(key, list | tuple) else []
+    if not names:
+        raise SettingError(f"key names a column, or several, of both tables, got {key!r}")
     one, two = _columns(samples, "samples"), _columns(context, "context")
     keys = []
     for table, what in ((one, "samples"), (two, "context")):
@@ -86,6 +107,10 @@ def joined(samples: Any, context: Any, key: str | Sequence[str]) -> tuple[dict, 
         raise SampleError(
             f"{len(missing)} of {len(keys[0])} samples have no row in the context: "
             f"{', '.join(names)} = {_said(missing)}; leave them out, or complete the context"
+        )
+    if alone := len(where) - len(keys[0]):
+        _log.warning(
+            "%d of %d rows of the context have no sample and are left out", alone, len(where)
         )
     order = np.array([where[k] for k in keys[0]], np.intp)
     return one, {name: np.asarray(column)[order] for name, column in two.items()}

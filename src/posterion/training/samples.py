@@ -202,6 +202,9 @@ def context_rows(
                 f"{what} has unknown names {unknown} and lacks {missing}; expected "
                 f"{', '.join(names)}"
             )
+        if len({len(column) for column in flat.values()}) > 1:
+            listed = ", ".join(f"{name} {len(column)}" for name, column in flat.items())
+            raise SampleError(f"columns of the {what} differ in their number of rows: {listed}")
         array = np.stack([flat[name] for name in names], axis=-1)
     else:
         array = np.asarray(context) if sets is None else sets.rows(context, what)
@@ -213,6 +216,8 @@ def context_rows(
             f"the {what} has the shape {array.shape}; expected (rows, {len(names)}): "
             f"{', '.join(names)}"
         )
+    if not len(array):
+        raise SampleError(f"the {what} has no rows")
     sound = np.isfinite(array).all(axis=1) if sets is None else sets.sound(array)
     if not sound.all():
         row = int(np.flatnonzero(~sound)[0])

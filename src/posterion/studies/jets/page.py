@@ -6,7 +6,6 @@ from typing import Any
 from posterion.core.estimate import Estimate
 from posterion.reports import Page, Preformatted, Prose, Section, Table
 from posterion.reports.blocks import Block
-from posterion.reports.posterior import tone_of
 from posterion.studies.base import Figure
 from posterion.studies.jets.kinematics import NAMES
 from posterion.studies.jets.learning import WORDS
@@ -17,6 +16,7 @@ from posterion.studies.likelihoods.rows import aligned
 
 __all__ = ["chain_rate", "figures_of", "page", "text"]
 
+_ALPHA = 0.01
 _AUC = "area under the curve of a classifier between drawn and true jets; 0.5 is truth"
 
 
@@ -66,7 +66,7 @@ def text(pairs: Pairs, directions: Sequence[Direction]) -> str:
         parts.append(f"\n{_TITLES[direction.task.name]}")
         parts.append(aligned(*_table(direction)))
         parts.append(_judged(direction))
-        parts.append(f"{direction.rows[0].learned.fit.health.status.sentence}")
+        parts.append(_verdict(direction))
     parts.append(_speeds(pairs, directions))
     return "\n".join(parts)
 
@@ -75,7 +75,6 @@ def page(pairs: Pairs, directions: Sequence[Direction]) -> Page:
     """The page of the study."""
     sections = [Section("Jets", [Prose(_source(pairs)), Prose(_about(pairs)), *_costs(pairs)])]
     for direction in directions:
-        first = direction.rows[0].learned.fit
         blocks: list[Block] = [Table(*_table(direction)), Prose(_judged(direction))]
         blocks += [marginals(direction)]
         if (inside := cube(direction)) is not None:
@@ -84,16 +83,31 @@ def page(pairs: Pairs, directions: Sequence[Direction]) -> Page:
         for row in direction.rows:
             name = f"health of {row.learned.model}"
             blocks.append(Preformatted(row.learned.fit.health.text(100), name, folded=True))
-        status = first.status
-        title = _TITLES[direction.task.name]
-        sections.append(Section(title, blocks, status.value.replace("_", " "), tone_of(status)))
+        title, good = _TITLES[direction.task.name], _uniform(direction) > _ALPHA
+        badge = "transforms uniform" if good else "transforms not uniform"
+        sections.append(Section(title, blocks, badge, "good" if good else "bad"))
     sections.append(Section("Speed", [Prose(_speeds(pairs, directions))]))
-    good = all(d.rows[0].learned.fit.health.status.ok and d.valid for d in directions)
-    lead = [
-        f"{_TITLES[d.task.name]}: {d.rows[0].learned.fit.health.status.sentence}"
-        for d in directions
-    ]
+    good = all(_uniform(d) > _ALPHA and d.valid for d in directions)
+    lead = [f"{_TITLES[d.task.name]}: {_verdict(d)}" for d in directions]
     return Page("What a detector makes of a jet", lead, sections, tone="good" if good else "warn")
+
+
+def _uniform(direction: Direction) -> float:
+    """Whether transforms of the first model are uniform: the least p-value times their number."""
+    figures = direction.rows[0].figures
+    return min(1.0, len(NAMES) * min(figures[f"pit.{name}.ks_p"] for name in NAMES))
+
+
+def _verdict(direction: Direction) -> str:
+    """Of the first model, by jets that it never saw."""
+    row, p = direction.rows[0], _uniform(direction)
+    said = f"{WORDS[row.learned.model]}: transforms of {len(row.levels)} jets that it never saw are"
+    if p > _ALPHA:
+        return f"{said} uniform (KS, p = {p:.2g}): use it, as far as that many jets can tell."
+    return (
+        f"{said} not uniform (KS, p = {p:.2g}): train it longer or on more jets, and trust it no "
+        "further than the ratios show."
+    )
 
 
 def _table(direction: Direction) -> tuple[list[str], list[list[Any]]]:

@@ -24,6 +24,7 @@ KEYS = ("event", "jet")
 
 _ALIASES = {"mass": "m", "transverse_momentum": "pt"}
 _NEAR = 0.6  # of a generated jet and its reconstructed one
+_UNITS = 3.0  # of their pt, from which on the units differ
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +115,11 @@ def own_pairs(gen: Path, reco: Path) -> Pairs:
         raise TableError(
             f"rows of {gen} and {reco} do not belong together: most jets are further apart than "
             f"{_NEAR}; sort both, or give both a column {' or '.join(KEYS)}"
+        )
+    times = float(np.median(other[:, 0] / one[:, 0])) if len(one) else 1.0
+    if not 1 / _UNITS < times < _UNITS:
+        raise TableError(
+            f"pt of {reco} is {times:.3g} times that of {gen} in the median: give both in GeV"
         )
     return Pairs(one, other, None, f"{gen.name} and {reco.name}", cut=False, notes=tuple(notes))
 
