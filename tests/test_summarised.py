@@ -252,7 +252,7 @@ def test_it_is_saved_and_calibrated(fitted, tmp_path):
 def test_other_losses_see_the_summary(loss):
     theta, x = simulated(1000, 3)
     own = (
-        posterion.quantile_network(2, SUMMARY, hidden=(8,), units=4)
+        posterion.quantile_network(2, SUMMARY, hidden=(8,), bins=4)
         if loss == "quantile"
         else posterion.flows.continuous(2, hidden=(8,), context_dim=SUMMARY, steps=4)
     )

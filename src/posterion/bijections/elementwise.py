@@ -92,6 +92,36 @@ class Swapped(Transformer):
         return self.transformer.forward(x, parameters)
 
 
+@register("in_turn")
+class InTurn(Transformer):
+    """Two maps of lines in turn, each with its own of the parameters ``(n, k, ...)``.
+
+    Args:
+        first: forward, what comes first.
+        then: what follows.
+    """
+
+    first: Transformer
+    then: Transformer
+
+    def parameter_shape(self, n: int) -> tuple[int, ...]:
+        return (n, self._split + self.then.parameter_shape(n)[1])
+
+    def forward(self, z: Array, parameters: Array) -> tuple[Array, Array]:
+        y, first = self.first.forward(z, parameters[:, : self._split])
+        x, then = self.then.forward(y, parameters[:, self._split :])
+        return x, first + then
+
+    def inverse(self, x: Array, parameters: Array) -> tuple[Array, Array]:
+        y, then = self.then.inverse(x, parameters[:, self._split :])
+        z, first = self.first.inverse(y, parameters[:, : self._split])
+        return z, then + first
+
+    @property
+    def _split(self) -> int:
+        return self.first.parameter_shape(1)[1]
+
+
 def wrap(angle: Array) -> Array:
     """``angle`` brought to ``[-pi, pi)``, with slope 1 everywhere."""
     angle = angle - lax.stop_gradient(TURN * jnp.floor((angle + PI) / TURN))

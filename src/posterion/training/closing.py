@@ -28,7 +28,7 @@ def check_closure(
     outcome: Any,
     context: Any = None,
     *,
-    cube: Mapping[str, Any] | None = None,
+    cube: Any = None,
     draws: int = 200,
     classifier: bool = True,
     alpha: float | int = 0.01,
@@ -109,7 +109,7 @@ def check_closure(
 
 
 def _inside(
-    cube: Mapping[str, Any] | None, rows: np.ndarray, conditions: tuple[str, ...]
+    cube: Any, rows: np.ndarray, conditions: tuple[str, ...]
 ) -> tuple[np.ndarray | None, str]:
     """Which rows lie in the cube, and its words."""
     if not cube:

@@ -296,7 +296,7 @@ def _flattened(table: Mapping[str, Any], what: str) -> dict[str, np.ndarray]:
         if array.ndim == 0:
             raise SampleError(f"{what} {name!r} is one number; give one a row")
         names = Parameter(name, shape=array.shape[1:]).columns
-        flat |= dict(zip(names, array.reshape(len(array), -1).T, strict=True))
+        flat |= dict(zip(names, array.reshape(len(array), len(names)).T, strict=True))
     return flat
 
 

@@ -8,14 +8,16 @@ import jax.numpy as jnp
 from posterion.bijections.autoregressive import Autoregressive
 from posterion.bijections.base import Bijection
 from posterion.bijections.compose import Chain
-from posterion.bijections.neural import NeuralTransformer
+from posterion.bijections.elementwise import AffineTransformer, InTurn
 from posterion.bijections.quantile import MaskedQuantiles, QuantileMap
+from posterion.bijections.splines import RationalQuadraticSpline
 from posterion.bijections.support import support_of
 from posterion.core.errors import SettingError
 from posterion.distributions.bases import Normal
 from posterion.distributions.families.parts import Bounds, Hidden
 from posterion.distributions.flow import Flow
 
+_STRETCH = 6.0  # of the logarithm of a conditional scale, at the most
 NETWORKS = ("masked", "one", "separate")
 
 
@@ -27,7 +29,7 @@ def quantile_network(
     networks: str | None = None,
     hidden: Hidden | None = None,
     activation: str | None = None,
-    units: int = 16,
+    bins: int = 16,
     normal_level: bool = False,
     bounds: Bounds | None = None,
     seed: int = 0,
@@ -41,15 +43,16 @@ def quantile_network(
     Args:
         dim: number of outputs.
         context_dim: width of the condition, 0 for none.
-        monotone: quantiles that rise with their level by construction, by a monotone network
-            (Huang et al., 1804.00779); without, as published (Kronheim et al., 2111.11415), they
-            are made to rise by a penalty, and the level is an input of the network.
+        monotone: quantiles that rise with their level by construction: a shifted and scaled
+            rational-quadratic spline (Durkan et al., 1906.04032); without, as published (Kronheim
+            et al., 2111.11415), they are made to rise by a penalty, and the level is an input of
+            the network.
         networks: ``"masked"``: one masked network for all outputs, which draws in the time of one
             pass (monotone ones only, and their default); ``"one"``: one network that is told which
             output is asked for, the default of the published kind; ``"separate"``: one for each.
         hidden: widths; ``(64, 64)`` of monotone ones, five of 50 of the published kind.
         activation: ``"silu"`` of monotone ones, ``"leaky_relu"`` of the published kind.
-        units: sigmoids of the monotone map of each output.
+        bins: of the monotone spline of each output.
         normal_level: the published kind sees its level as a normal number instead of ``6 tau - 3``:
             tails are straighter, and fewer quantiles cross.
         bounds: ``(lower, upper)`` of each output, with ``None`` where there is no bound.
@@ -80,14 +83,14 @@ def quantile_network(
     activation = activation or ("silu" if monotone else "leaky_relu")
     key = jax.random.key(seed)
     first: Bijection
+    maps = InTurn(RationalQuadraticSpline(bins), AffineTransformer(limit=_STRETCH))
     if networks == "masked":
-        maps = NeuralTransformer(units)
         order, size = jnp.arange(dim), context_dim
         layer = Autoregressive(order, maps, hidden, activation, context_size=size, key=key)
         first = MaskedQuantiles(layer)
     else:
         first = QuantileMap(
-            dim, hidden, activation, transformer=NeuralTransformer(units) if monotone else None,
+            dim, hidden, activation, transformer=maps if monotone else None,
             separate=networks == "separate", normal_level=normal_level, context_size=context_dim,
             key=key,
         )  # fmt: skip
