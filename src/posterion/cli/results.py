@@ -73,11 +73,10 @@ def sample(
         must_differ(output, file, context)
         result = opened(file, "named")
         writable_file(output)
-        width = sum(p.size for p in result.parameters)
         if context is not None:
             rows = _conditions(result, context)
             chunks, total = _under(result, rows, count, seed), count * len(rows)
-            width += rows.shape[1]
+            width = rows.shape[1] + sum(p.size for p in result.parameters)
         elif getattr(result, "context", ()) and getattr(result, "condition", None) is None:
             raise SettingError(
                 f"{file} is of conditions, {', '.join(result.context)}: give a table of them, "
@@ -85,6 +84,7 @@ def sample(
             )
         else:
             chunks, total = _chunks(result, count, seed), count
+            width = sum(x.size for x in result.named(1, seed=seed).values())
         _must_fit(output, total * width)
         units = {p.name: p.unit for p in result.parameters if p.unit}
         meta = {"file": file.name, "name": result.name, "kind": result.kind, "seed": seed}
