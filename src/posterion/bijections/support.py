@@ -233,7 +233,7 @@ def support_of(
         SettingError: bounds out of order, or one alone of an angle.
     """
     dim = len(periodic)
-    if not isinstance(bounds, Sequence) or any(
+    if not isinstance(bounds, Sequence | np.ndarray) or any(
         pair is not None and np.shape(np.asarray(pair, object)) != (2,) for pair in bounds
     ):
         raise SettingError(

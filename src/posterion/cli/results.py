@@ -225,11 +225,7 @@ def compare(
         result = opened(file, "named")
         pair = training.pair_samples(result, samples, weights=weights, draws=count, seed=seed)
         found = training.compare_pair(pair, seed=seed)
-        typer.echo(str(found))
-        write_json(folder / "comparison.json", found.to_json())
-        reports.write_page(folder / "comparison.html", reports.comparison_page(found, pair))
-        for name in ("comparison.json", "comparison.html"):
-            typer.echo(f"wrote {folder / name}")
+        _told(found, reports.comparison_page(found, pair), folder, "comparison")
 
 
 @app.command()
@@ -252,11 +248,7 @@ def calibration(
 
         result = opened(file, "named")
         found = training.check_calibration(result, pairs, draws=count, seed=seed)
-        typer.echo(str(found))
-        write_json(folder / "calibration.json", found.to_json())
-        reports.write_page(folder / "calibration.html", reports.calibration_page(found))
-        for name in ("calibration.json", "calibration.html"):
-            typer.echo(f"wrote {folder / name}")
+        _told(found, reports.calibration_page(found), folder, "calibration")
 
 
 @app.command()
@@ -288,11 +280,18 @@ def closure(
 
         result = opened(file, "named")
         found = training.check_closure(result, pairs, cube=ranges, draws=count, seed=seed)
-        typer.echo(str(found))
-        write_json(folder / "closure.json", found.to_json())
-        reports.write_page(folder / "closure.html", reports.closure_page(found))
-        for name in ("closure.json", "closure.html"):
-            typer.echo(f"wrote {folder / name}")
+        _told(found, reports.closure_page(found), folder, "closure")
+
+
+def _told(found: Any, page: Any, folder: Path, name: str) -> None:
+    """Print what a check found; write its figures and its page."""
+    from posterion import reports
+
+    typer.echo(str(found))
+    write_json(folder / f"{name}.json", found.to_json())
+    reports.write_page(folder / f"{name}.html", page)
+    for suffix in ("json", "html"):
+        typer.echo(f"wrote {folder / name}.{suffix}")
 
 
 def _range(text: str) -> tuple[str, Any]:
