@@ -67,6 +67,7 @@ def fit_of(flow, bounds=None, periodic=None, context=()):
         np.full(len(context), 2.0),
         "array",
         *({}, {}, {}, (), {}),
+        context_mixing=np.eye(len(context)) + 0.3 if len(context) > 1 else None,
     )
 
 

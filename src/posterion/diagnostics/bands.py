@@ -8,6 +8,7 @@ and the sample is one that was seen to count ``n`` (Moscovich and Nadler, Stat. 
 177 (2017), 1503.04363).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -76,10 +77,30 @@ def uniform_p_value(u: ArrayLike) -> float:
     u = finite_series(u, "u")
     if u.min() < 0 or u.max() > 1:
         raise ShapeError(f"u: from {u.min():g} to {u.max():g}; it must lie in [0, 1]")
+    return _rejected(u.size, _pointwise(u))
+
+
+def least_uniform(samples: Sequence[Floats]) -> tuple[int, float]:
+    """Which sample is the least uniform, and its `uniform_p_value`.
+
+    Args:
+        samples: of numbers in [0, 1], ``(n,)`` each.
+    """
+    levels = np.array([_pointwise(u) for u in samples])
+    worst, least = 0, np.inf
+    for i in map(int, np.argsort(levels, kind="stable")):
+        if levels[i] > least:  # nor can its p-value be smaller
+            break
+        if (p := _rejected(len(samples[i]), float(levels[i]))) < least:
+            worst, least = i, p
+    return worst, least
+
+
+def _pointwise(u: Floats) -> float:
+    """The least two-sided binomial p-value of all points of the grid."""
     n, below = u.size, _below(u)
     tails = np.minimum(binom.cdf(below, n, _GRID), binom.cdf(n - below, n, 1 - _GRID))
-    level = float(np.minimum(1.0, 2 * tails).min())
-    return _rejected(n, level)
+    return float(np.minimum(1.0, 2 * tails).min())
 
 
 def _below(u: Floats) -> Counts:

@@ -218,10 +218,10 @@ def assess_fit(found: FitFindings) -> Health:
             reasons.append(f"the transforms of {pit.where} are not uniform: {pit.distance:.3g} off")
         checks.append(
             Check(
-                "worst transform (PIT), KS p-value",
+                "worst transform (PIT), p-value",
                 pit.p_value,
                 None,
-                f"> {_P:g}, or KS <= {limit:g}",
+                f"> {_P:g}, or <= {limit:g} off",
                 "bad" if far else "warn" if pit.p_value < _P_WARN else "good",
                 f"{pit.where}: largest difference {pit.distance:.3g}; of {pit.looked_at}, in bins "
                 f"of the condition too, {pit.rows} rows",

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from posterion.core.errors import ShapeError
 from posterion.diagnostics._arrays import Floats, points
+from posterion.diagnostics.bands import least_uniform
 from posterion.diagnostics.divergence import kolmogorov_smirnov
 
 __all__ = ["BINS", "Transforms", "bins_of", "transforms_of"]
@@ -29,7 +30,7 @@ class Transforms:
     Attributes:
         distance: the largest difference of an empirical distribution from the uniform one, of the
             worst of all.
-        p_value: of the worst, times their number (Bonferroni).
+        p_value: of the worst by `uniform_p_value`, times their number (Bonferroni).
         where: the worst, in words.
         looked_at: how many distributions: coordinates, each whole and in bins.
         rows: that they are of.
@@ -50,7 +51,7 @@ def transforms_of(
     conditions: Sequence[str] | None = None,
     chained: bool = True,
 ) -> Transforms:
-    """Kolmogorov-Smirnov tests of transforms: of each coordinate, and in bins of each condition.
+    """Tests of uniformity of transforms: of each coordinate, and in bins of each condition.
 
     Bins hold a quarter of the rows each; a condition of few values has them as bins. The other
     coordinates are conditions too, if ``chained``: that transforms do not depend on each other is
@@ -78,7 +79,7 @@ def transforms_of(
     width = beside.shape[1]
     given = [f"context[{i}]" for i in range(width)] if conditions is None else list(conditions)
     bins = [bins_of(column) for column in np.hstack([beside, found]).T]
-    p_values, distances, where = [], [], []
+    samples, where = [], []
     for i, label in enumerate(labels):
         groups = [("", np.ones(n, bool))]
         for j, name in enumerate([*given, *(labels if chained else ())]):
@@ -86,15 +87,13 @@ def transforms_of(
                 groups += [(f", {name} in bin {k + 1}", bins[j] == k) for k in range(BINS)]
         for said, rows in groups:
             if rows.sum() >= _FEWEST:
-                test = kolmogorov_smirnov(found[rows, i], lambda x: x)
-                p_values.append(test.p_value)
-                distances.append(test.distance)
+                samples.append(found[rows, i])
                 where.append(label + said)
     if not where:
         raise ShapeError(f"{n} rows are too few, at least {_FEWEST} are needed")
-    worst = int(np.argmin(p_values))
-    p = float(min(1.0, p_values[worst] * len(p_values)))
-    return Transforms(float(distances[worst]), p, where[worst], len(where), n)
+    worst, p = least_uniform(samples)
+    distance = kolmogorov_smirnov(samples[worst], lambda x: x).distance
+    return Transforms(float(distance), min(1.0, p * len(where)), where[worst], len(where), n)
 
 
 def bins_of(column: Floats) -> np.ndarray:

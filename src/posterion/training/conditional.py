@@ -25,6 +25,7 @@ from posterion.training.losses import row_by_row
 from posterion.training.ranges import said_once
 from posterion.training.samples import conditions_of
 from posterion.training.summaries import seen, shown
+from posterion.training.whitened import as_given
 
 __all__ = ["Parts", "flat_draws", "levels_of", "parts_of", "quantiles_of", "transforms"]
 
@@ -186,15 +187,15 @@ def transforms(fit: Any, v: np.ndarray, context: np.ndarray) -> Transforms | Non
         or (isinstance(flow, Flow) and isinstance(flow.base, Normal))
     ):
         return None
+    given = as_given(context, fit.context_location, fit.context_scale, fit.context_mixing)
     if isinstance(flow, ConditionalGan):
         u = row_by_row(_ranks, flow, v, context)
         names = [f"rank of {column}" for column in fit.columns]
-        beside = context.astype(np.float64)
-        return transforms_of(u, beside, names=names, conditions=fit.context, chained=False)
+        return transforms_of(u, given, names=names, conditions=fit.context, chained=False)
     z = row_by_row(_latent, flow, v, context)
     u = np.where(np.isnan(z), 0.0, ndtr(z))  # a row without a level counts against the fit
-    names = [f"latent {i + 1}" for i in range(z.shape[1])]
-    beside, conditions = shown(fit, context)
+    names = [f"level of {column}" for column in fit.columns]
+    beside, conditions = shown(fit, given)
     return transforms_of(u, beside, names=names, conditions=conditions)
 
 

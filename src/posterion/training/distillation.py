@@ -203,8 +203,7 @@ def distill(
     if flow.context_shape is not None:
         if context is None or not isinstance(teacher, Fit):
             raise SettingError("the teacher has a context: give context=, rows to learn under")
-        found = conditions_of(teacher, context)
-        found = (found - teacher.context_location) / teacher.context_scale
+        found = teacher.as_seen(conditions_of(teacher, context))
         rows = np.resize(found, (_POOL, found.shape[1])).astype(np.float32)
     x = np.asarray(_draws(flow, jax.random.key(seed), rows, _POOL)[0])
     inputs = {

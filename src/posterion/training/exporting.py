@@ -130,10 +130,11 @@ def _context(graph: Graph, result: Posterior | Fit) -> Value | None:
     if isinstance(result, Posterior) or not result.context:
         return None
     if result.condition is not None:
-        row = (result.condition - result.context_location) / result.context_scale
-        return graph.constant(row[:, None])
+        return graph.constant(result.as_seen(result.condition)[:, None])
     given = graph.input("context", np.float64, "n", len(result.context))
     scaled = (given - result.context_location) / result.context_scale
+    if result.context_mixing is not None:
+        scaled = scaled("MatMul", graph.constant(result.context_mixing, np.float64))
     return graph.cast(scaled("Transpose", perm=[1, 0]), np.float32)
 
 

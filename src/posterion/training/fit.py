@@ -28,7 +28,7 @@ from posterion.training.feeding import feed
 from posterion.training.fitted import Fit
 from posterion.training.losses import Learnable, Loss
 from posterion.training.preparing import Prepared, prepare
-from posterion.training.recipe import FitMethod, losses_of, make_fit_method
+from posterion.training.recipe import Settled, losses_of, make_fit_method
 from posterion.training.running import Run
 from posterion.training.samples import Samples, gather_samples
 from posterion.training.summaries import sets_of
@@ -133,9 +133,18 @@ def fit(
     # Full whitening would mix what a group tells apart, and raise noise to the surface's size.
     mixes = commuting is not None or isinstance(core, ManifoldFlow)
     whiten = "scale" if mixes and method.whiten == "full" else method.whiten
-    prepared = prepare(given, support, whiten=whiten, drop=drop, commuting=commuting, quiet=quiet)
+    prepared = prepare(
+        given,
+        support,
+        whiten=whiten,
+        mixes=method.whiten == "full",
+        drop=drop,
+        commuting=commuting,
+        quiet=quiet,
+    )
+    settled = method.settled(losses[-1], prepared.rows)
     split = seed if method.split is None else method.split
-    fed = feed(given, prepared, batch=method.batch, validation=method.validation, seed=split)
+    fed = feed(given, prepared, batch=settled.batch, validation=settled.validation, seed=split)
     identity = {
         "fit": name,
         "parameters": [c for p in described for c in p.columns],
@@ -144,9 +153,11 @@ def fit(
         "location": np.asarray(prepared.frame.whitening.location).tolist(),
         "seed": seed,
         "loss": str(losses),
-        "method": {k: str(v) for k, v in asdict(method).items()},
+        "method": {k: str(v) for k, v in asdict(settled).items()},
     }
-    run = Run(core, fed, method, losses, seed, Placement(devices), Checkpoint(checkpoint, identity))
+    run = Run(
+        core, fed, settled, losses, seed, Placement(devices), Checkpoint(checkpoint, identity)
+    )
     began = time.perf_counter()
     with progress(f"fitting {name}", quiet=quiet) as bar:
         try:
@@ -155,7 +166,7 @@ def fit(
             raise run.interrupted(name) from error
         seconds = {"fitting": time.perf_counter() - began - run.compiling}
         bar.update(description=f"checking {name}")
-        blank = _assemble(name, run, given, prepared, target, method, seed)
+        blank = _assemble(name, run, given, prepared, target, settled, seed)
         blank = replace(blank, expectiles=expectiles)
         result = examine(blank, fed, run.loss, run.outcome(stop, seconds), seed=seed)
     run.kept.remove()
@@ -168,7 +179,7 @@ def _assemble(
     given: Samples,
     prepared: Prepared,
     target: Target | None,
-    method: FitMethod,
+    method: Settled,
     seed: int,
 ) -> Fit:
     """The fit before its health is known."""
@@ -180,6 +191,7 @@ def _assemble(
         context=given.context,
         context_location=prepared.location,
         context_scale=prepared.scale,
+        context_mixing=prepared.mixing,
         context_range=prepared.seen if given.context else None,
         form=given.form,
         history=run.history(),

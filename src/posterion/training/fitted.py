@@ -40,6 +40,7 @@ from posterion.training.ranges import beyond, warn_outside
 from posterion.training.samples import conditions_of
 from posterion.training.summaries import seen, sets_of
 from posterion.training.supports import warn_if_slow
+from posterion.training.whitened import as_seen
 
 _CHUNK = 16384
 
@@ -72,7 +73,7 @@ class Fit(Result):
         flow: the distribution in the frame's coordinates.
         frame: from there to the parameters.
         context: names of the context's columns.
-        context_location, context_scale: by which the flow sees it.
+        context_location, context_scale, context_mixing: by which the flow sees it, see `as_seen`.
         context_range: its least and greatest values in training, ``(2, width)``; ``None`` of files
             that do not know.
         form: whether draws are an array or a dict by parameter name.
@@ -104,6 +105,7 @@ class Fit(Result):
     target: Target | None = None
     context_range: np.ndarray | None = None
     expectiles: bool = False
+    context_mixing: np.ndarray | None = None
 
     @property
     def kind(self) -> str:
@@ -195,6 +197,10 @@ class Fit(Result):
             SettingError: levels that are not between 0 and 1, or context as of `sample`.
         """
         return quantiles_of(self, q, context, n=n, seed=seed)
+
+    def as_seen(self, context: np.ndarray) -> np.ndarray:
+        """Conditions ``(n, width)`` as the flow sees them: scaled, and uncorrelated in training."""
+        return as_seen(context, self.context_location, self.context_scale, self.context_mixing)
 
     def given(self, context: Any) -> "Fit":
         """The distribution under one condition: ``(width,)``, a set, or numbers by name."""
@@ -298,7 +304,7 @@ class Fit(Result):
         else:
             rows = conditions_of(self, context)
             warn_outside(self.name, self.context, rows, self.context_range)
-        return ((rows - self.context_location) / self.context_scale).astype(np.float32)
+        return self.as_seen(rows).astype(np.float32)
 
     def _draw(self, n: int, rows: np.ndarray | None, seed: int) -> np.ndarray:
         """Coordinates ``(rows * n, dim)``."""

@@ -61,6 +61,10 @@ class Loss(eqx.Module):
         """What a report calls the mean over rows: of the log-density, or of the costs."""
         return "log-density"
 
+    def defaults(self, rows: int) -> dict[str, Any]:
+        """Settings by which it is best minimised over so many rows, where none are asked for."""
+        return {"batch": 512, "average": 0.0}
+
     def optimiser(self, clip: float | int) -> optax.GradientTransformation:
         """What makes steps of gradients, one object for each ``clip``; without the rate."""
         return adam(clip)

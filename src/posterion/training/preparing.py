@@ -15,6 +15,7 @@ from posterion.targets.target import v_and_log_det
 from posterion.training.discrete import look_for_repeats
 from posterion.training.ranges import warn
 from posterion.training.samples import Samples
+from posterion.training.whitened import as_seen, uncorrelating
 
 Floats = NDArray[np.float64]
 
@@ -32,6 +33,8 @@ class Prepared:
     Attributes:
         frame: of the coordinates.
         location, scale: of the context, each of its width.
+        mixing: what leaves the scaled context uncorrelated, ``(width, width)``; ``None`` where it
+            stays as it is.
         seen: its least and greatest values, ``(2, width)``.
         mean_weight: of the rows.
         rows: that can be used.
@@ -43,6 +46,7 @@ class Prepared:
     frame: Frame
     location: Floats
     scale: Floats
+    mixing: Floats | None
     seen: Floats
     mean_weight: float
     rows: int
@@ -65,7 +69,7 @@ class Prepared:
 
     def condition(self, context: np.ndarray) -> np.ndarray:
         """The context as the flow sees it, float32."""
-        return ((context - self.location) / self.scale).astype(np.float32)
+        return as_seen(context, self.location, self.scale, self.mixing).astype(np.float32)
 
 
 @dataclass
@@ -98,6 +102,7 @@ def prepare(
     support: SupportMap,
     *,
     whiten: str,
+    mixes: bool,
     drop: bool,
     commuting: Callable[[Floats, Floats], tuple[Floats, Floats]] | None = None,
     quiet: bool | None = None,
@@ -108,6 +113,7 @@ def prepare(
         samples: the rows.
         support: of their coordinates.
         whiten: whether the frame takes their full covariance, their scales, or nothing.
+        mixes: whether the context, which always takes its scales, is left uncorrelated.
         drop: leave out rows that are not finite or outside of the support, and count them.
         commuting: what makes of means and variances those by which a symmetric flow is scaled.
         quiet: no progress bar.
@@ -180,11 +186,15 @@ def prepare(
         notes.append(f"the context's {which} does not vary: nothing is learned of it")
     if bad.total and drop:
         notes.append(f"dropped: {bad.text()}")
+    scale = np.where(flat, 1.0, scale)
+    several = samples.sets is None and len(scale) > 1 and used >= _ROWS_A_COORDINATE * len(scale)
+    mixing = uncorrelating(context_covariance, scale) if mixes and several else None
     alike = 1 if samples.sets is None else samples.sets.points
     return Prepared(
         Frame.of(location, lower, support, 0.0),
         np.tile(context_mean, alike),
-        np.tile(np.where(flat, 1.0, scale), alike),
+        np.tile(scale, alike),
+        mixing,
         np.tile(seen * [[1], [-1]], (1, alike)),
         inner.weight / used,
         used,

@@ -20,6 +20,7 @@ from posterion.training.losses import Batch, Inputs, Loss, row_by_row
 
 _FIXED = 16  # levels at which held-out rows are judged
 _COMPARED = 32  # levels whose order is looked at
+_STEPS, _AVERAGED = 32, 100  # of an epoch, at the least
 
 
 class Pinball(Loss):
@@ -53,6 +54,11 @@ class Pinball(Loss):
     @property
     def score(self) -> str:
         return "log-density" if self.power == 1 else "squared loss over levels"
+
+    def defaults(self, rows: int) -> dict[str, Any]:
+        """Small batches of few rows, and an average over an epoch: it falls slowly, in noise."""
+        batch = int(np.clip(rows // _STEPS, 64, 512))
+        return {"batch": batch, "average": 1 - 1 / max(_AVERAGED, rows / batch)}
 
     def value(self, flow: Any, batch: Batch, key: Array, inputs: Inputs) -> Array:
         flow, context = see_through(flow, batch.context)

@@ -40,7 +40,7 @@ class FitMethod:
 
     Attributes:
         epochs: passes over the training rows, at most; of a flow on a surface in either phase.
-        batch: rows a step.
+        batch: rows a step; by default 512, by the pinball loss fewer of few rows.
         rate: learning rate of Adam.
         schedule: the rate falls to zero as a cosine, or by half whenever the held-out loss has not
             fallen for a third of the patience, or is constant.
@@ -48,28 +48,30 @@ class FitMethod:
         validation: share of the rows held out.
         split: seed that chooses them; by default that of the fit.
         clip: largest norm of a gradient.
-        average: decay of the moving average of the parameters that is kept; 0 for none.
-        whiten: whether the frame takes the samples' full covariance, their scales, or nothing.
+        average: decay of the moving average of the parameters that is kept; 0 for none, which is
+            the default but for the pinball loss: that averages over an epoch.
+        whiten: whether the frame takes the samples' full covariance, their scales, or nothing; the
+            context is scaled, and left uncorrelated by "full".
     """
 
     epochs: int = 100
-    batch: int = 512
+    batch: int | None = None
     rate: float | int = 1e-3
     schedule: str = "cosine"
     patience: int = 20
     validation: float | int = 0.1
     split: int | None = None
     clip: float | int = 5.0
-    average: float | int = 0.0
+    average: float | int | None = None
     whiten: str = "full"
 
     def __post_init__(self):
         for name in ("epochs", "batch", "rate", "patience", "clip"):
-            if not getattr(self, name) > 0:
-                raise SettingError(f"{name} must be positive, got {getattr(self, name)}")
+            if (value := getattr(self, name)) is not None and not value > 0:
+                raise SettingError(f"{name} must be positive, got {value}")
         for name in ("validation", "average"):
-            if not 0 <= getattr(self, name) < 1:
-                raise SettingError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+            if (value := getattr(self, name)) is not None and not 0 <= value < 1:
+                raise SettingError(f"{name} must be in [0, 1), got {value}")
         if self.split is not None and self.split < 0:
             raise SettingError(f"split must be a whole number of at least 0, got {self.split}")
         if not self.validation > 0:
@@ -79,6 +81,19 @@ class FitMethod:
                 raise SettingError(
                     f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
                 )
+
+    def settled(self, loss: Loss, rows: int) -> "Settled":
+        """With the loss's own defaults, for so many rows, where nothing was asked for."""
+        asked = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Settled(**loss.defaults(rows) | {k: v for k, v in asked.items() if v is not None})
+
+
+@dataclass(frozen=True)
+class Settled(FitMethod):
+    """Settings of which none is left to the loss."""
+
+    batch: int = 512
+    average: float | int = 0.0
 
 
 _CHOICES = {

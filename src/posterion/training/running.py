@@ -22,7 +22,7 @@ from posterion.optimisation import (
 from posterion.training.feeding import Feed
 from posterion.training.losses import Learnable, Loss
 from posterion.training.ranges import warn
-from posterion.training.recipe import FitMethod
+from posterion.training.recipe import Settled
 
 _SAVE_EVERY = 5.0
 _SLOWER, _SLOWEST = 0.5, 1e-3
@@ -51,7 +51,7 @@ class Run:
 
     flow: Learnable
     fed: Feed
-    method: FitMethod
+    method: Settled
     losses: tuple[Loss, ...]
     seed: int
     placement: Placement

@@ -213,8 +213,7 @@ def _as_learned(fit: Any, given: Floats, outcome: Floats) -> tuple[np.ndarray, n
     x = np.stack(list(from_jets(outcome, given).values()), axis=1)
     v, _ = v_and_log_det(fit.frame, x)
     context = np.stack(list(conditions_of(given).values()), axis=1)
-    seen = (context - fit.context_location) / fit.context_scale
-    return v.astype(np.float32), seen.astype(np.float32)
+    return v.astype(np.float32), fit.as_seen(context).astype(np.float32)
 
 
 def _levels(fit: Any, given: Floats, outcome: Floats) -> Floats:
