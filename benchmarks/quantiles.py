@@ -90,7 +90,7 @@ def judged(toy: str, model: str, seed: int, quick: bool) -> list[str]:
     auc = str(told.auc)
     checks = {check.name: check.value for check in fit.health.checks}
     crossing = checks.get("quantiles that cross")
-    pit = checks.get("worst transform (PIT), KS p-value", float("nan"))
+    pit = checks.get("worst transform (PIT), p-value", float("nan"))
     tell(f"{toy}, {model}: {np.round(far, 4)}, AUC {auc} in {seconds:.0f} s")
     return [
         toy, model, " ".join(f"{w:.4f}" for w in far), " ".join(f"{w:.4f}" for w in floor),
