@@ -13,6 +13,7 @@ from posterion.core.errors import SettingError
 
 __all__ = [
     "check_bool",
+    "check_draws",
     "check_number",
     "check_positive",
     "check_share",
@@ -49,6 +50,16 @@ def check_whole(*, least: int | None = None, most: int | None = None, **values: 
             bounds += [] if most is None else [f"at most {most}"]
             told = ", ".join(["a whole number", *bounds])
             raise SettingError(f"{name} must be {told}; got {value!r}")
+
+
+def check_draws(n: Any) -> None:
+    """Makes sure that something can be drawn so many times.
+
+    Raises:
+        SettingError: no whole number of at least 1.
+    """
+    if not (is_whole(n) and n >= 1):
+        raise SettingError(f"the number of draws must be positive and whole, got {n!r}")
 
 
 def check_bool(**values: Any) -> None:

@@ -46,6 +46,11 @@ class Status(enum.Enum):
         "The draws can be told from held-out samples, and the loss was still falling when the "
         "epochs ran out: fit longer (epochs=...).",
     )
+    scored = (
+        "scored",
+        "What was learned is no distribution: ask quantile(), of which the loss on rows that the "
+        "fit never saw stands below.",
+    )
     calibrated = (
         "calibrated",
         "Rows that the networks never saw lie within the error bars at least as often as these "
@@ -124,5 +129,5 @@ class Status(enum.Enum):
 
     @property
     def ok(self) -> bool:
-        """Whether the draws may be used as they are."""
-        return self in (Status.converged, Status.fitted, Status.calibrated)
+        """Whether what was learned may be used as it is."""
+        return self in (Status.converged, Status.fitted, Status.scored, Status.calibrated)

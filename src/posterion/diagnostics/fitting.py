@@ -242,7 +242,9 @@ def assess_fit(found: FitFindings) -> Health:
         status = Status.interrupted
     elif differ:
         status = Status.still_improving if found.improving else Status.misfit
-    elif found.two is None and found.comparable:
+    elif not found.comparable:
+        status = Status.scored
+    elif found.two is None:
         status = Status.not_checked
     notes = list(found.notes)
     if not found.comparable:

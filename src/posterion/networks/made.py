@@ -21,6 +21,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from posterion.core.errors import SettingError
 from posterion.core.registry import register
+from posterion.core.settings import widths_of
 from posterion.networks.perceptron import activation_of, check_residual, initial_layer
 from posterion.networks.products import product
 
@@ -66,7 +67,8 @@ class MADE(eqx.Module):
         residual: bool = False,
         key: PRNGKeyArray,
     ):
-        if not hidden or min(*hidden, dim, width) < 1:
+        hidden = widths_of("hidden", hidden)
+        if not hidden or min(dim, width) < 1:
             raise SettingError(f"a masked network needs hidden layers of positive widths: {hidden}")
         activation_of(activation)
         check_residual(residual, hidden)

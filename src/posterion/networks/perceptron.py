@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from posterion.core.errors import SettingError
 from posterion.core.registry import register
+from posterion.core.settings import widths_of
 from posterion.networks.products import product
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -109,6 +110,7 @@ class MLP(eqx.Module):
         zero_output: bool = False,
         residual: bool = False,
     ):
+        hidden = widths_of("hidden", hidden)
         sizes = (in_size, *hidden, out_size)
         if in_size < 0 or min(sizes[1:]) < 1:
             raise SettingError(f"a network's widths must be positive, got {sizes}")

@@ -7,6 +7,8 @@ from posterion.core.errors import DensityError, SettingError
 
 Floats = NDArray[np.float64]
 
+_REPEATED = 0.02
+
 
 def systematic(weights: ArrayLike, n: int, rng: np.random.Generator) -> NDArray[np.intp]:
     """Indices of ``n`` equally weighted points by systematic resampling.
@@ -71,3 +73,17 @@ def _checked(weights: ArrayLike) -> Floats:
             "resampling needs weights (m,) that are finite, not negative and not all zero"
         )
     return w
+
+
+def as_probable(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Rows, each as probable as its weight, of which at most one in fifty is a repetition.
+
+    A comparison of samples takes repeated rows for independent ones, and would be alarmed.
+    """
+    low, high = 0.0, float(weights.max())
+    for _ in range(50):
+        unit = 0.5 * (low + high)
+        repeated = np.maximum(weights - unit, 0.0).sum() > _REPEATED * weights.sum()
+        low, high = (unit, high) if repeated else (low, unit)
+    times = np.floor(weights / high + rng.uniform(size=len(weights))).astype(np.intp)
+    return np.repeat(np.arange(len(weights)), times)

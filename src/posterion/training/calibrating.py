@@ -1,6 +1,6 @@
 """``check_calibration``: whether p(theta | x) holds what it states, over the whole prior."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from posterion.diagnostics.calibration import calibration_of
 from posterion.targets.target import unflatten_theta
 from posterion.training.categories import are_classes, whole_name
 from posterion.training.conditional import flat_draws
-from posterion.training.pairing import read_if_path, require_same_order
+from posterion.training.pairing import joined, read_if_path, require_same_order
 from posterion.training.ranges import said_once
 from posterion.training.samples import Samples, conditions_of, gather_samples
 from posterion.training.summaries import shown
@@ -59,7 +59,7 @@ def check_calibration(
         SettingError: the posterior has no context, or too few pairs or draws.
         SampleError: theta and context do not fit; ThetaError: a column is missing.
     """
-    x, rows, given = pairs_of(posterior, theta, context)
+    x, rows, _, given = pairs_of(posterior, theta, context)
     parameters = tuple(posterior.parameters)
     columns = [column for parameter in parameters for column in parameter.columns]
     n, d = x.shape
@@ -112,13 +112,22 @@ def check_calibration(
     )
 
 
-def pairs_of(posterior: Any, theta: Any, context: Any) -> tuple[np.ndarray, np.ndarray, Samples]:
-    """Parameters ``(n, d)`` and conditions ``(n, width)`` of pairs, and what is known of them.
+def pairs_of(
+    posterior: Any,
+    theta: Any,
+    context: Any,
+    *,
+    weights: Any = None,
+    key: str | Sequence[str] | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, Samples]:
+    """Parameters ``(n, d)``, conditions ``(n, width)`` and weights of pairs, and what is known.
 
     Args:
         posterior: has ``parameters`` and ``context``, the names of its columns.
         theta: parameters, one a row, as in `check_calibration`.
         context: ``(n, width)``, by name, or ``None`` for columns of ``theta``.
+        weights: of the rows, as in `fit`.
+        key: column, or columns, by which rows of both are paired, as in `fit`.
 
     Raises:
         SettingError: the posterior has no context.
@@ -129,15 +138,16 @@ def pairs_of(posterior: Any, theta: Any, context: Any) -> tuple[np.ndarray, np.n
             f"{getattr(posterior, 'name', 'this')!r} has no context: a posterior of one data set "
             "has nothing to average over; `compare` holds its draws against samples"
         )
+    if key is not None:
+        theta, context = joined(theta, context, key)
     theta, context = read_if_path(theta), read_if_path(context)
     require_same_order(theta=theta, context=context)
     if context is None:
         theta, beside = beside_context(theta, posterior)
     else:
         beside = conditions_of(posterior, context)
-    given = gather_samples(theta, context=beside, parameters=posterior.parameters)
-    x, rows, _ = given.cut(np.concatenate(list(given.rows.chunks())))
-    return x, rows, given
+    given = gather_samples(theta, weights=weights, context=beside, parameters=posterior.parameters)
+    return *given.cut(np.concatenate(list(given.rows.chunks()))), given
 
 
 def beside_context(theta: Any, posterior: Any) -> tuple[Any, Any]:

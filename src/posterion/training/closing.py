@@ -1,14 +1,15 @@
 """``check_closure``: whether a conditional fit gives what happened under each condition."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from posterion.core.errors import SettingError, ThetaError
+from posterion.core.errors import SampleError, SettingError, ThetaError
 from posterion.core.estimate import Estimate
 from posterion.diagnostics.closed import Closure
 from posterion.diagnostics.closure import closure_of, normal_scores
+from posterion.sampling.importance import as_probable
 from posterion.targets.target import v_and_log_det
 from posterion.training.calibrating import check_calibration, pairs_of
 from posterion.training.classifier import classify
@@ -28,6 +29,8 @@ def check_closure(
     outcome: Any,
     context: Any = None,
     *,
+    weights: Any = None,
+    key: str | Sequence[str] | None = None,
     cube: Any = None,
     draws: int = 200,
     classifier: bool = True,
@@ -49,6 +52,8 @@ def check_closure(
         outcome: what happened, one a row: an array ``(n, d)``, a dict, a DataFrame, a table's path.
         context: the condition of each, ``(n, width)`` or by name; by default columns of ``outcome``
             of these names.
+        weights: of the pairs, ``(n,)`` or a column of ``outcome``: pairs are chosen by them.
+        key: column, or columns, by which rows of both are paired, as in `fit`.
         cube: ranges of conditions by name (of sets those of the report, such as their number of
             points), such as ``{"pt": (30, 35), "eta": (-1, 1)}``, or a
             class, ``{"flavour": "b"}``, within which marginals and distance are looked at too.
@@ -63,7 +68,14 @@ def check_closure(
         ThetaError: the cube names an unknown condition, or a column is missing.
         SampleError: outcome and context do not fit, or fewer than 50 rows, in all or in the cube.
     """
-    y, rows, _ = pairs_of(fit, outcome, context)
+    y, rows, weight, known = pairs_of(fit, outcome, context, weights=weights, key=key)
+    notes = list(known.notes)
+    if np.ptp(weight) > 0:
+        if weight.min() < 0:
+            raise SampleError(f"the weight of row {np.argmin(weight)} is negative")
+        chosen = as_probable(weight, np.random.default_rng([seed, 31]))
+        notes.append(f"{len(chosen)} of {len(y)} pairs, chosen as probably as they weigh")
+        y, rows = y[chosen], rows[chosen]
     names, units = zip(
         *((column, parameter.unit) for parameter in fit.parameters for column in parameter.columns),
         strict=True,
@@ -103,7 +115,7 @@ def check_closure(
         crossing=_crossing(fit, y, rows),
         alpha=alpha,
         name=str(getattr(fit, "name", "model")),
-        notes=ranked.notes,
+        notes=(*notes, *ranked.notes),
         seed=seed,
     )
 

@@ -18,6 +18,7 @@ from posterion.core.errors import SettingError
 from posterion.core.point_sets import PointSets
 from posterion.core.registry import register
 from posterion.core.result import DRAWS, Result
+from posterion.core.settings import check_draws
 from posterion.core.status import Status
 from posterion.core.summary import LEVELS
 from posterion.diagnostics.health import Check, Health
@@ -330,8 +331,7 @@ class Ensemble(Result):
         return checks
 
     def _mixed(self, n: int, seed: int, context: Any, draw: Callable[..., Any]) -> Any:
-        if n < 1:
-            raise SettingError(f"the number of draws must be positive, got {n}")
+        check_draws(n)
         which = np.random.default_rng([seed, 61]).integers(len(self.members), size=n)
         order = np.argsort(np.argsort(which, kind="stable"), kind="stable")
         axis = 0 if context is None else 1

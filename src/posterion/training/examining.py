@@ -13,6 +13,7 @@ from posterion.diagnostics.fitting import (
     two_samples,
 )
 from posterion.distributions.manifold import ManifoldFlow
+from posterion.sampling.importance import as_probable
 from posterion.targets.target import x_and_log_det, x_of
 from posterion.training.conditional import transforms
 from posterion.training.fitted import Fit
@@ -24,7 +25,6 @@ from posterion.training.surfaces import project_rows
 __all__ = ["examine"]
 
 _COMPARED = 10_000
-_REPEATED = 0.02
 
 
 def examine(fit: Fit, fed: Any, loss: Loss, outcome: dict[str, Any], *, seed: int) -> Fit:
@@ -36,7 +36,7 @@ def examine(fit: Fit, fed: Any, loss: Loss, outcome: dict[str, Any], *, seed: in
     weights = held["weight"].astype(np.float64)
     rng = np.random.default_rng([seed, 31])
     if np.ptp(weights) > 0:
-        chosen = _as_probable(weights, rng)
+        chosen = as_probable(weights, rng)
         held = {k: a[chosen] for k, a in held.items()}
     rows = held["context"] if fit.context else None
     near, surface = held["v"], None
@@ -66,20 +66,6 @@ def examine(fit: Fit, fed: Any, loss: Loss, outcome: dict[str, Any], *, seed: in
         measure=measure,
     )
     return replace(fit, health=assess_fit(found))
-
-
-def _as_probable(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rows, each as probable as its weight, of which at most one in fifty is a repetition.
-
-    A comparison of samples takes repeated rows for independent ones, and would be alarmed.
-    """
-    low, high = 0.0, float(weights.max())
-    for _ in range(50):
-        unit = 0.5 * (low + high)
-        repeated = np.maximum(weights - unit, 0.0).sum() > _REPEATED * weights.sum()
-        low, high = (unit, high) if repeated else (low, unit)
-    times = np.floor(weights / high + rng.uniform(size=len(weights))).astype(np.intp)
-    return np.repeat(np.arange(len(weights)), times)
 
 
 def _on_surface(

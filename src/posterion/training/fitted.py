@@ -19,6 +19,7 @@ from posterion.core.errors import DensityError, SampleError, SettingError
 from posterion.core.point_sets import PointSets
 from posterion.core.registry import register
 from posterion.core.result import Result
+from posterion.core.settings import check_draws
 from posterion.core.status import Status
 from posterion.diagnostics.health import Health
 from posterion.distributions.base import Distribution
@@ -36,7 +37,7 @@ from posterion.targets.target import (
 from posterion.training.conditional import quantiles_of
 from posterion.training.losses import Learnable, log_probs
 from posterion.training.pairing import require_same_order
-from posterion.training.ranges import beyond, warn_outside
+from posterion.training.ranges import beyond, of_one_class, warn_outside
 from posterion.training.samples import conditions_of
 from posterion.training.summaries import seen, sets_of
 from posterion.training.supports import warn_if_slow
@@ -228,8 +229,9 @@ class Fit(Result):
         """
         if not self.context or self.context_range is None:
             raise SettingError(f"{self.name!r} knows no range of a context")
-        far = beyond(conditions_of(self, context), self.context_range)
-        return np.asarray((far > 0).any(axis=1))
+        rows, seen = conditions_of(self, context), self.context_range
+        far = (beyond(rows, seen) > 0).any(axis=1)
+        return np.asarray(far | ~of_one_class(self.context, rows, seen))
 
     def save(self, path: str | Path) -> None:
         """Writes the fit to one ``.posterion`` file, without samples and density.
@@ -308,8 +310,7 @@ class Fit(Result):
 
     def _draw(self, n: int, rows: np.ndarray | None, seed: int) -> np.ndarray:
         """Coordinates ``(rows * n, dim)``."""
-        if n < 1:
-            raise SettingError(f"the number of draws must be positive, got {n}")
+        check_draws(n)
         total = n if rows is None else n * len(rows)
         flow, rows = seen(self.flow, rows)
         x = np.empty((total, self.dim))

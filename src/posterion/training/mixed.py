@@ -12,6 +12,7 @@ from posterion.core.errors import SettingError, ThetaError
 from posterion.core.estimate import Estimate
 from posterion.core.registry import register
 from posterion.core.result import Result
+from posterion.core.settings import check_draws
 from posterion.core.status import Status
 from posterion.diagnostics import Health
 from posterion.targets.parameter import Parameter
@@ -151,8 +152,7 @@ class MixedPosterior(Result):
 
     def sample(self, n: int, *, seed: int) -> dict[str, np.ndarray]:
         """``n`` independent draws, the hypothesis drawn by its probability."""
-        if n < 1:
-            raise SettingError(f"the number of draws must be positive, got {n}")
+        check_draws(n)
         rng = np.random.default_rng([seed, 31])
         weights = np.exp(self.log_weights)
         which = rng.choice(len(self.labels), size=n, p=weights / weights.sum())

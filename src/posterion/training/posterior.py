@@ -19,6 +19,7 @@ from posterion.core.errors import BundleError, DensityError, SettingError
 from posterion.core.estimate import Estimate
 from posterion.core.registry import register
 from posterion.core.result import Result
+from posterion.core.settings import check_draws
 from posterion.core.status import Status
 from posterion.diagnostics import Health, clean_log_weights, ess, log_evidence
 from posterion.distributions.flow import Flow
@@ -196,8 +197,7 @@ class Posterior(Result):
 
     def _draw(self, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Coordinates ``(n, dim)`` and log-density of the flow per unit of them, ``(n,)``."""
-        if n < 1:
-            raise SettingError(f"the number of draws must be positive, got {n}")
+        check_draws(n)
         x, log_q = np.empty((n, self.dim)), np.empty(n)
         key = jax.random.key_data(jax.random.key(seed))
         for number, start, stop in chunks(n):

@@ -138,7 +138,10 @@ def prepare(
             bad.note(count, chunk, finite, kept, outside)
             if weights[kept].min(initial=0.0) < 0:
                 row = count + int(np.flatnonzero(kept & (weights < 0))[0])
-                raise SampleError(f"the weight of row {row} is negative; weights count events")
+                raise SampleError(
+                    f"the weight of row {row} is negative; weights count events: make "
+                    "them positive first (neural resampling, 2007.11586), or leave such rows out"
+                )
             x, context, weights = x[kept], context[kept], weights[kept]
             count += len(chunk)
             used += len(x)
@@ -184,6 +187,7 @@ def prepare(
         names = samples.context[: len(flat)]  # of sets: features, by the first point
         which = ", ".join(n for n, f in zip(names, flat, strict=True) if f)
         notes.append(f"the context's {which} does not vary: nothing is learned of it")
+        warn(notes[-1])
     if bad.total and drop:
         notes.append(f"dropped: {bad.text()}")
     scale = np.where(flat, 1.0, scale)

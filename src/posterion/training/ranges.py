@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from posterion.training.categories import whole_name
 from posterion.training.samples import conditions_of
 
-__all__ = ["beyond", "said_once", "warn", "warn_outside"]
+__all__ = ["beyond", "of_one_class", "said_once", "warn", "warn_outside"]
 
 _logger = logging.getLogger("posterion")
 _said: ContextVar[bool] = ContextVar("said", default=False)
@@ -33,6 +34,20 @@ def beyond(rows: np.ndarray, seen: np.ndarray) -> NDArray[np.float64]:
     return np.where(far > _ROUNDING, far, 0.0)
 
 
+def of_one_class(columns: Sequence[str], rows: np.ndarray, seen: np.ndarray) -> NDArray[np.bool_]:
+    """Which conditions have one class of each that is in columns ``name=class`` of 0 and 1."""
+    groups: dict[str, list[int]] = {}
+    for i, column in enumerate(columns):
+        if "=" in column and tuple(seen[:, i]) == (0.0, 1.0):
+            groups.setdefault(whole_name(column), []).append(i)
+    fine = np.ones(len(rows), bool)
+    for several in groups.values():
+        if len(several) > 1:
+            given = rows[:, several]
+            fine &= np.isin(given, (0, 1)).all(axis=1) & (given.sum(axis=1) == 1)
+    return fine
+
+
 def warn_outside(
     name: str, columns: Sequence[str], rows: np.ndarray, seen: np.ndarray | None
 ) -> None:
@@ -48,6 +63,15 @@ def warn_outside(
     """
     if seen is None or _said.get():
         return
+    if strange := int((~of_one_class(columns, rows, seen)).sum()):
+        _logger.warning(
+            "%d of %d conditions of %r are of no class, or of several: of the columns name=class "
+            "one is 1 and the others are 0; give the classes by name, %s=[...]",
+            strange,
+            len(rows),
+            name,
+            next(whole_name(column) for column in columns if "=" in column),
+        )
     far = beyond(rows, seen)
     out = far > 0
     outside = out.any(axis=1)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from posterion.core.errors import SettingError
+from posterion.core.settings import check_positive, is_number
 from posterion.distributions.adversarial import ConditionalGan
 from posterion.distributions.manifold import ManifoldFlow
 from posterion.targets.target import Target
@@ -67,11 +68,12 @@ class FitMethod:
 
     def __post_init__(self):
         for name in ("epochs", "batch", "rate", "patience", "clip"):
-            if (value := getattr(self, name)) is not None and not value > 0:
-                raise SettingError(f"{name} must be positive, got {value}")
+            if (value := getattr(self, name)) is not None:
+                check_positive(**{name: value})
         for name in ("validation", "average"):
-            if (value := getattr(self, name)) is not None and not 0 <= value < 1:
-                raise SettingError(f"{name} must be in [0, 1), got {value}")
+            value = getattr(self, name)
+            if value is not None and not (is_number(value) and 0 <= value < 1):
+                raise SettingError(f"{name} must be in [0, 1), got {value!r}")
         if self.split is not None and self.split < 0:
             raise SettingError(f"split must be a whole number of at least 0, got {self.split}")
         if not self.validation > 0:

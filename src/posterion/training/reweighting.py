@@ -18,11 +18,11 @@ from posterion.core.errors import (
     BundleError,
     DensityError,
     ReweightingError,
-    SettingError,
 )
 from posterion.core.estimate import Estimate
 from posterion.core.registry import register
 from posterion.core.result import DRAWS, Result, Weighted
+from posterion.core.settings import check_draws
 from posterion.core.status import Status
 from posterion.diagnostics.health import Check, Health
 from posterion.diagnostics.weights import WeightReport, clean_log_weights, relative_weights, weigh
@@ -233,8 +233,7 @@ class Reweighted(Result):
         return getattr(self.source, what)
 
     def _draw(self, n: int, seed: int) -> Floats:
-        if n < 1:
-            raise SettingError(f"the number of draws must be positive, got {n}")
+        check_draws(n)
         rng, kept, count = np.random.default_rng([seed, 83]), [], 0
         while count < n:
             derived = int(np.random.SeedSequence([seed, len(kept)]).generate_state(1)[0])

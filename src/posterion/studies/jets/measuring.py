@@ -28,6 +28,7 @@ from posterion.targets.target import v_and_log_det
 from posterion.training import classify
 from posterion.training.losses import row_by_row
 from posterion.training.quantiles import crossing_rate
+from posterion.training.ranges import said_once
 
 __all__ = [
     "CUBE",
@@ -128,6 +129,12 @@ def measured(learned: Learned, *, seed: int) -> Measured:
         learned: the model, with the jets of its test.
         seed: of the draws and of the classifier.
     """
+    given, _ = learned.task.test
+    with said_once(learned.fit, conditions_of(given)):
+        return _figures(learned, seed)
+
+
+def _figures(learned: Learned, seed: int) -> Measured:
     task = learned.task
     given, outcome = task.test
     began = time.perf_counter()
