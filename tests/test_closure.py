@@ -134,6 +134,30 @@ def test_pairs_are_seen_through_the_spread_of_their_conditions():
         energy_distance(rows[0], rows[1][:100], seed=0, paired=True)
 
 
+def test_pairs_of_two_tables_and_with_weights():
+    table = pairs(3000, seed=2)
+    known = table.assign(row=np.arange(len(table)))
+    outcome, given = known[["row", "a", "b"]], known[["row", "x", "sample=b"]]
+    mixed = given.sample(frac=1, random_state=0)
+    quick = {"draws": 40, "classifier": False, "quiet": True, "seed": 3}
+    paired = posterion.check_closure(Known(), outcome, mixed, key="row", **quick)
+    assert str(paired) == str(posterion.check_closure(Known(), table, **quick)) and paired.ok
+    # Outcomes drawn too wide and weighted back: right with the weights, wrong without.
+    rng = np.random.default_rng(5)
+    pull = 1.4 * rng.normal(size=len(table))
+    x = table["x"].to_numpy()
+    other = 0.6 * pull + 0.8 * rng.normal(size=len(table))
+    wide = table.assign(a=x + 0.5 * pull, b=-x + 0.5 * other)
+    weights = 1.4 * np.exp(-0.5 * pull**2 * (1 - 1.4**-2))
+    assert not posterion.check_closure(Known(), wide, **quick).ok
+    for how in ({"weights": weights}, {"weights": "w"}):
+        weighted = posterion.check_closure(Known(), wide.assign(w=weights), **how, **quick)
+        assert weighted.ok and "chosen as probably as they weigh" in str(weighted)
+    with pytest.raises(SampleError, match="the weight of row 7 is negative"):
+        weights[7] = -1.0
+        posterion.check_closure(Known(), wide, weights=weights, **quick)
+
+
 def test_what_cannot_be_checked():
     with pytest.raises(ThetaError, match="no condition is called 'pt'"):
         checked(None, cube={"pt": (0, 1)})

@@ -9,7 +9,7 @@ from posterion.cli import main
 from posterion.core.errors import DensityError, SampleError, SettingError, ThetaError
 from posterion.training.discrete import look_for_repeats
 from posterion.training.pairing import joined
-from posterion.training.ranges import beyond
+from posterion.training.ranges import beyond, of_one_class
 from posterion.training.samples import gather_samples
 
 QUICK = {"epochs": 1, "batch": 100, "quiet": True, "seed": 1}
@@ -228,6 +228,29 @@ def jets(n=300, seed=2):
     shift = np.array([{"b": 0.0, "c": 2.0, "light": 4.0}[f] for f in flavour])
     table = pd.DataFrame({"E": shift + 0.1 * rng.normal(size=n), "flavour": flavour})
     return table.assign(pt=rng.uniform(size=n), isolated=rng.uniform(size=n) < 0.5)
+
+
+def test_conditions_of_no_class_or_of_two_are_named(caplog):
+    columns, seen = ("pt", "flavour=b", "flavour=c", "n=3"), np.array([[0.0] * 4, [5, 1, 1, 1]])
+    rows = np.array([[1, 1, 0, 1], [1, 0, 0, 0], [1, 1, 1, 0], [1, 0.5, 0.5, 0], [1, 0, 1, 0.5]])
+    np.testing.assert_array_equal(of_one_class(columns, rows, seen), [True, *[False] * 3, True])
+    table = jets(300)
+    model = posterion.quantile_network(1, 3, hidden=(4,), bins=2)
+    found = posterion.fit(model, table[["E"]], context=table[["flavour"]], **QUICK)
+    caplog.clear()
+    found.sample(1, context=np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), seed=0)
+    (message,) = said(caplog)
+    assert "1 of 2 conditions of 'samples' are of no class, or of several" in message
+    assert "flavour=[...]" in message
+    np.testing.assert_array_equal(found.outside({"flavour": ["b", "c"]}), [False, False])
+    np.testing.assert_array_equal(found.outside(np.array([[1.0, 1.0, 0.0]])), [True])
+
+
+def test_a_condition_that_does_not_vary_is_said(caplog):
+    y, x = pairs()
+    found = posterion.fit(network(), y, context={"pt": x[:, 0], "run": np.ones(len(x))}, **QUICK)
+    message = "the context's run does not vary: nothing is learned of it"
+    assert said(caplog).count(message) == 1 and message in str(found)
 
 
 def test_classes_become_columns_of_their_names():

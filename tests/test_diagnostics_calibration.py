@@ -6,6 +6,7 @@ from scipy import stats
 
 from posterion.core.errors import SettingError, ShapeError
 from posterion.diagnostics import calibration_of, uniform_band, uniform_p_value
+from posterion.diagnostics.bands import least_uniform
 
 MATRIX = np.array([[1.0, 0.5], [0.0, 1.0]])
 NOISE = 0.5
@@ -51,6 +52,14 @@ def test_the_band_holds_uniform_numbers_as_often_as_it_says():
         uniform_p_value([0.5, 1.5])
     with pytest.raises(SettingError, match="alpha"):
         uniform_band(10, 0.0)
+
+
+def test_the_least_uniform_of_samples():
+    rng = np.random.default_rng(4)
+    samples = [rng.uniform(size=n) ** power for n, power in ((50, 1), (400, 1.1), (90, 1), (9, 3))]
+    p_values = [uniform_p_value(u) for u in samples]
+    assert least_uniform(samples) == (int(np.argmin(p_values)), min(p_values))
+    assert least_uniform(samples[:1]) == (0, p_values[0])
 
 
 def test_p_values_of_far_samples_are_small_and_of_many_numbers_exact():

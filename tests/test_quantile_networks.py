@@ -212,6 +212,9 @@ def test_transforms_of_right_and_wrong_distributions():
     wrong[~low, 0] = np.argsort(np.argsort(wrong[~low, 0])) / (~low).sum()
     found = transforms_of(wrong, context, conditions=["a", "b"])
     assert found.p_value < 1e-6 and "x[0], b in bin 1" in found.where
+    # Of a spread that is too large the largest difference of distributions sees little.
+    wide = stats.norm.cdf(0.85 * rng.normal(size=(800, 1)))
+    assert transforms_of(wide).p_value < 1e-2 * stats.kstest(wide[:, 0], "uniform").pvalue
     # Of two coordinates that are one, each is uniform.
     same = transforms_of(np.repeat(u[:, :1], 2, axis=1))
     assert same.p_value < 1e-6 and "in bin" in same.where

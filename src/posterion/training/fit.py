@@ -18,6 +18,7 @@ import numpy as np
 
 from posterion.core.errors import SettingError
 from posterion.core.progress import progress
+from posterion.core.settings import check_whole
 from posterion.core.versions import versions
 from posterion.distributions.manifold import ManifoldFlow
 from posterion.optimisation import Checkpoint, Placement
@@ -103,8 +104,7 @@ def fit(
             f"posterion.flows.maf(2); got a {type(flow).__name__}"
         )
     method = make_fit_method(changes)
-    if seed < 0:
-        raise SettingError(f"seed must be a whole number of at least 0, got {seed}")
+    check_whole(least=0, seed=seed)
     if resume and checkpoint is None:
         raise SettingError("resume needs the file to go on from: give checkpoint=")
     if parameters is None and target is not None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from posterion.core.errors import SettingError
-from posterion.core.settings import check_positive, is_number
+from posterion.core.settings import check_positive, check_whole, is_number
 from posterion.distributions.adversarial import ConditionalGan
 from posterion.distributions.manifold import ManifoldFlow
 from posterion.targets.target import Target
@@ -67,15 +67,16 @@ class FitMethod:
     whiten: str = "full"
 
     def __post_init__(self):
-        for name in ("epochs", "batch", "rate", "patience", "clip"):
-            if (value := getattr(self, name)) is not None:
-                check_positive(**{name: value})
+        check_whole(least=1, epochs=self.epochs, patience=self.patience)
+        check_positive(rate=self.rate, clip=self.clip)
+        if self.batch is not None:
+            check_whole(least=1, batch=self.batch)
         for name in ("validation", "average"):
             value = getattr(self, name)
             if value is not None and not (is_number(value) and 0 <= value < 1):
                 raise SettingError(f"{name} must be in [0, 1), got {value!r}")
-        if self.split is not None and self.split < 0:
-            raise SettingError(f"split must be a whole number of at least 0, got {self.split}")
+        if self.split is not None:
+            check_whole(least=0, split=self.split)
         if not self.validation > 0:
             raise SettingError("validation must be above 0: held-out rows decide what is kept")
         for name, known in _CHOICES.items():

@@ -120,9 +120,7 @@ def _conditions(pendulums: Pendulums) -> dict[str, Floats]:
 
 
 def _quantiles(seed: int) -> Any:
-    return flows.quantile_network(
-        1, len(FEATURES), hidden=WIDTHS, bounds=_BOUNDS, seed=seed
-    )
+    return flows.quantile_network(1, len(FEATURES), hidden=WIDTHS, bounds=_BOUNDS, seed=seed)
 
 
 def _spline(seed: int) -> Any:

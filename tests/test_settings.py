@@ -12,6 +12,7 @@ START = """
 import json, sys
 import jax
 import numpy as np
+import posterion
 from posterion import emulate, networks
 from small_emulators import made
 from posterion.emulators import *
@@ -23,6 +24,9 @@ points = np.zeros((3, 3))
 p = toy.predict(points)
 x = {"a": np.linspace(0, 1, 40) ** 2, "b": np.sin(np.arange(40.0))}
 y = np.cos(np.arange(40.0))
+model = posterion.flows.maf(2, transforms=1, hidden=(4,))
+rows = np.random.default_rng(0).normal(size=(100, 2))
+fitted = posterion.fit(model, rows, epochs=1, quiet=True)
 found = {}
 for call in json.load(sys.stdin):
     try:
@@ -125,6 +129,24 @@ SAMPLES = {
 }
 PARTS |= {f"emulate(x, y, {call})": message for call, message in OF_EMULATE.items()}
 PARTS |= OF_PREDICTIONS
+OF_FIT = {
+    "epochs='a'": "epochs must be a whole number, at least 1; got 'a'",
+    "epochs=2.5": "epochs must be a whole number",
+    "batch=True": "batch must be a whole number",
+    "rate='a'": "rate must be positive and finite, got 'a'",
+    "average='a'": "average must be in [0, 1), got 'a'",
+    "patience=None": "patience must be a whole number",
+    "split=1.5": "split must be a whole number",
+    "seed='a'": "seed must be a whole number",
+}
+PARTS |= {f"posterion.fit(model, rows, {call})": text for call, text in OF_FIT.items()}
+PARTS |= {
+    "posterion.quantile_network(1, 1, hidden=8)": "hidden must be a sequence of whole numbers",
+    "posterion.quantile_network(1, 1, networks='one', hidden='88')": "got '88'",
+    "posterion.flows.maf(2, hidden=(8, 2.5))": "got (8, 2.5)",
+    "fitted.sample('a', seed=0)": "the number of draws must be positive and whole, got 'a'",
+    "fitted.sample(2.5, seed=0)": "the number of draws must be positive and whole, got 2.5",
+}
 REFUSED = [(call, "SettingError", message) for call, message in PARTS.items()]
 REFUSED += [(call, "SampleError", message) for call, message in SAMPLES.items()]
 
