@@ -46,7 +46,7 @@ def models() -> dict[str, tuple[Callable[[int], Any], dict[str, Any]]]:
 
     spline = {"hidden": (64, 64), "transforms": 2, "context_dim": 1}
     return {
-        "quantiles, monotone": (lambda d: quantile_network(d, 1), {"rate": 4e-3}),
+        "quantiles, monotone": (lambda d: quantile_network(d, 1), {"rate": 1e-2}),
         "monotone by likelihood": (
             lambda d: quantile_network(d, 1),
             {"rate": 4e-3, "loss": "nll"},
