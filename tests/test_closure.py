@@ -153,9 +153,15 @@ def test_pairs_of_two_tables_and_with_weights():
     for how in ({"weights": weights}, {"weights": "w"}):
         weighted = posterion.check_closure(Known(), wide.assign(w=weights), **how, **quick)
         assert weighted.ok and "chosen as probably as they weigh" in str(weighted)
-    with pytest.raises(SampleError, match="the weight of row 7 is negative"):
-        weights[7] = -1.0
-        posterion.check_closure(Known(), wide, weights=weights, **quick)
+    for value in (-1.0, np.nan, np.inf):
+        weights[7] = value
+        with pytest.raises(SampleError, match=f"not negative and not all zero; row 7: {value:g}"):
+            posterion.check_closure(Known(), wide, weights=weights, **quick)
+    with pytest.raises(SampleError, match="not all zero; row 0: 0"):
+        posterion.check_closure(Known(), wide, weights=0 * x, **quick)
+    few = np.where(np.arange(len(x)) < 20, 1.0, 1e-6)
+    with pytest.raises(SampleError, match=r"the weights leave \d+ of 3000 pairs"):
+        posterion.check_closure(Known(), wide, weights=few, **quick)
 
 
 def test_what_cannot_be_checked():

@@ -9,7 +9,7 @@ from posterion.cli import main
 from posterion.core.errors import DensityError, SampleError, SettingError, ThetaError
 from posterion.training.discrete import look_for_repeats
 from posterion.training.pairing import joined
-from posterion.training.ranges import beyond, of_one_class
+from posterion.training.ranges import beyond, classes_in, strange_classes
 from posterion.training.samples import gather_samples
 
 QUICK = {"epochs": 1, "batch": 100, "quiet": True, "seed": 1}
@@ -231,17 +231,21 @@ def jets(n=300, seed=2):
 
 
 def test_conditions_of_no_class_or_of_two_are_named(caplog):
-    columns, seen = ("pt", "flavour=b", "flavour=c", "n=3"), np.array([[0.0] * 4, [5, 1, 1, 1]])
-    rows = np.array([[1, 1, 0, 1], [1, 0, 0, 0], [1, 1, 1, 0], [1, 0.5, 0.5, 0], [1, 0, 1, 0.5]])
-    np.testing.assert_array_equal(of_one_class(columns, rows, seen), [True, *[False] * 3, True])
+    columns = ("pt", "flavour=b", "flavour=c", "n=3", "tag=a", "tag=b")
+    rows = np.array([[1, 1, 0, 1, 1, 1], [1, 0, 1, 0, 0, 0]])
+    assert classes_in(columns, rows) == ("flavour",)  # one flag alone, or two, are no classes
+    wrong = np.array([[1, 0, 0], [1, 1, 1], [1, 0.5, 0.5], [1, 0, 1]])
+    strange = strange_classes(columns[:3], wrong, ["flavour"])
+    np.testing.assert_array_equal(strange["flavour"], [True, True, True, False])
+    assert strange_classes(columns[:3], wrong[3:], ["flavour"]) == {}
     table = jets(300)
     model = posterion.quantile_network(1, 3, hidden=(4,), bins=2)
     found = posterion.fit(model, table[["E"]], context=table[["flavour"]], **QUICK)
     caplog.clear()
     found.sample(1, context=np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), seed=0)
     (message,) = said(caplog)
-    assert "1 of 2 conditions of 'samples' are of no class, or of several" in message
-    assert "flavour=[...]" in message
+    assert "1 of 2 conditions have no flavour, or several" in message
+    assert "'samples' takes the classes by name too, flavour=[...]" in message
     np.testing.assert_array_equal(found.outside({"flavour": ["b", "c"]}), [False, False])
     np.testing.assert_array_equal(found.outside(np.array([[1.0, 1.0, 0.0]])), [True])
 

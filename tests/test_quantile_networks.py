@@ -13,6 +13,7 @@ from posterion.diagnostics.transforms import transforms_of
 from posterion.training.conditional import parts_of
 from posterion.training.losses import Batch
 from posterion.training.quantiles import Pinball, _loss, crossing_rate, has_quantiles
+from posterion.training.recipe import FitMethod, Settled
 
 QUICK = {"epochs": 12, "batch": 250, "rate": 5e-3, "quiet": True, "seed": 1}
 
@@ -120,6 +121,13 @@ def test_the_pinball_loss_and_the_expectile_loss():
         np.testing.assert_allclose(found[0, 0], wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize(("rows", "batch"), [(50, 64), (4000, 128), (10_020, 256), (10**6, 512)])
+def test_the_pinball_loss_has_defaults_for_few_rows(rows, batch):
+    settled = FitMethod().settled(Pinball(), rows)
+    assert settled.batch == batch and settled.average == 1 - 1 / max(100, rows / batch)
+    assert FitMethod(batch=512, average=0.0).settled(Pinball(), rows) == Settled()
+
+
 def test_the_default_loss_and_what_is_no_quantile_network():
     assert has_quantiles(posterion.quantile_network(2, monotone=False))
     assert has_quantiles(posterion.quantile_network(2, bounds=[(0, 1), None]))
@@ -215,6 +223,13 @@ def test_transforms_of_right_and_wrong_distributions():
     # Of a spread that is too large the largest difference of distributions sees little.
     wide = stats.norm.cdf(0.85 * rng.normal(size=(800, 1)))
     assert transforms_of(wide).p_value < 1e-2 * stats.kstest(wide[:, 0], "uniform").pvalue
+    # Tails a little off as a whole do not hide a bin that is far off.
+    tails = u.copy()
+    tails[:80, 0] = 1e-3
+    tails[low, 0] = stats.norm.cdf(stats.norm.ppf(tails[low, 0]) + 0.25)
+    assert transforms_of(tails, context).where == "x[0]"
+    beyond = transforms_of(tails, context, limit=0.05)
+    assert "context[1] in bin 1" in beyond.where and beyond.p_value < 1e-4 < beyond.distance
     # Of two coordinates that are one, each is uniform.
     same = transforms_of(np.repeat(u[:, :1], 2, axis=1))
     assert same.p_value < 1e-6 and "in bin" in same.where

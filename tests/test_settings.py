@@ -135,7 +135,7 @@ OF_FIT = {
     "batch=True": "batch must be a whole number",
     "rate='a'": "rate must be positive and finite, got 'a'",
     "average='a'": "average must be in [0, 1), got 'a'",
-    "patience=None": "patience must be a whole number",
+    "patience=None": "patience must be a positive number, got None",
     "split=1.5": "split must be a whole number",
     "seed='a'": "seed must be a whole number",
 }

@@ -12,9 +12,9 @@ from posterion.core.errors import SampleError, SettingError, ThetaError
 from posterion.core.estimate import Estimate
 from posterion.distributions import Flow, Normal
 from posterion.sampling.chain import Chain
+from posterion.sampling.importance import as_probable
 from posterion.targets import Target
 from posterion.training import Ensemble, bootstrap_weights
-from posterion.training.examining import _as_probable
 from small_learning import NORMAL, SMALL
 
 N, DIM, MEMBERS, VALIDATION = 2000, 8, 48, 0.05
@@ -220,10 +220,10 @@ def test_a_weighted_fit_is_not_alarmed_by_repeated_rows():
     rng = np.random.default_rng(5)
     x = rng.uniform(size=20_000)
     weights = rng.poisson(2 * x).astype(float)
-    rows = _as_probable(weights, rng)
+    rows = as_probable(weights, rng)
     assert len(rows) > 3000 and len(np.unique(rows)) > 0.97 * len(rows)
     assert abs(x[rows].mean() - 2 / 3) < 4 * np.sqrt(1 / 18 / len(rows))
-    heavy = _as_probable(np.r_[1e4, np.ones(1000)], rng)
+    heavy = as_probable(np.r_[1e4, np.ones(1000)], rng)
     assert len(heavy) >= 1
 
 

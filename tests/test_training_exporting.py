@@ -67,7 +67,7 @@ def fit_of(flow, bounds=None, periodic=None, context=()):
         np.full(len(context), 2.0),
         "array",
         *({}, {}, {}, (), {}),
-        context_mixing=np.eye(len(context)) + 0.3 if len(context) > 1 else None,
+        context_mixing=np.eye(len(context)) + 40.0 if len(context) > 1 else None,
     )
 
 
@@ -100,14 +100,14 @@ def test_parity_with_bounds_angles_and_context(family, options, tmp_path):
     assert card["parity"]["within"], card["parity"]
     assert card["parity"]["points"] == 2000
     # The files themselves, against the public face, another number of rows at a time.
-    conditions = np.random.default_rng(2).normal(size=(7, 2)) + 10
+    conditions = fit.as_given(np.random.default_rng(2).normal(size=(7, 2)))
     x = fit.sample(1, context=conditions, seed=3)[:, 0]
     (ours,) = session(tmp_path, "log_prob.onnx").run(None, {"x": x, "context": conditions})
     np.testing.assert_allclose(ours, fit.log_prob(x, conditions), atol=1e-4)
     assert card["base"]["z"][4] == {"distribution": "uniform", "lower": -np.pi, "upper": np.pi}
     assert json.loads((tmp_path / "card.json").read_text())["context"] == ["energy", "angle"]
     # Another condition is another density.
-    (other,) = session(tmp_path, "log_prob.onnx").run(None, {"x": x, "context": conditions + 3})
+    (other,) = session(tmp_path, "log_prob.onnx").run(None, {"x": x, "context": conditions[::-1]})
     assert np.abs(other - ours).max() > 1e-3
 
 

@@ -422,7 +422,7 @@ def test_float16_is_said_so():
         (small(context_dim=2), {}, SettingError, "context_dim=0"),
         (small(), {"context": np.ones((99, 2))}, SettingError, "context_dim=2"),
         (small(), {"epoch": 3}, SettingError, "unknown settings .'epoch'.; known: epochs"),
-        (small(), {"batch": 0}, SettingError, "batch must be positive"),
+        (small(), {"batch": 0}, SettingError, "batch must be a whole number, at least 1"),
         (small(), {"schedule": "linear"}, SettingError, "one of cosine, plateau"),
         (small(), {"loss": "mse"}, SettingError, "choose one of nll"),
         (small(), {"loss": "samples_and_density"}, SettingError, "target="),

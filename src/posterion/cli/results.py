@@ -265,6 +265,9 @@ def closure(
             show_default=False,
         ),
     ] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The column of the pairs' weights.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for what is written.")] = Path("."),
     draws: Annotated[str, typer.Option(metavar="N", help="Draws under each condition.")] = "200",
     seed: Seed = 0,
@@ -279,7 +282,9 @@ def closure(
         from posterion import reports, training
 
         result = opened(file, "named")
-        found = training.check_closure(result, pairs, cube=ranges, draws=count, seed=seed)
+        found = training.check_closure(
+            result, pairs, cube=ranges, weights=weights, draws=count, seed=seed
+        )
         _told(found, reports.closure_page(found), folder, "closure")
 
 

@@ -23,7 +23,7 @@ from posterion.diagnostics.transforms import BINS, bins_of, transforms_of
 __all__ = ["closure_of", "normal_scores"]
 
 _RATIOS = 10
-_FEWEST = 50
+FEWEST = 50
 _LIMIT = 2000
 
 
@@ -86,9 +86,9 @@ def closure_of(
             "ranks do not fit"
         )
     within = np.ones(n, bool) if inside is None else np.asarray(inside, bool)
-    if min(n, within.sum()) < _FEWEST:
+    if min(n, within.sum()) < FEWEST:
         where = f"in the cube {cube}" if cube else "in all"
-        raise SampleError(f"{min(n, within.sum())} rows {where} are too few, {_FEWEST} are needed")
+        raise SampleError(f"{min(n, within.sum())} rows {where} are too few, {FEWEST} are needed")
     ranks = calibration.pit[:, :d]
     tests = [
         ClosureTest(
@@ -195,7 +195,7 @@ def _coverage(
     found = []
     for j, condition in enumerate(conditions):
         which = bins_of(given[:, j])
-        kept = [k for k in range(BINS) if (which == k).sum() >= _FEWEST]
+        kept = [k for k in range(BINS) if (which == k).sum() >= FEWEST]
         columns = [given[which == k, j] for k in kept]
         edges = np.array([[c.min(), c.max()] for c in columns]).reshape(-1, 2)
         error = np.array([np.sqrt(level * (1 - level) / len(c)) for c in columns])

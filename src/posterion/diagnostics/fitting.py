@@ -11,7 +11,7 @@ from posterion.core.status import Status
 from posterion.diagnostics.divergence import KolmogorovSmirnov, kolmogorov_smirnov_two
 from posterion.diagnostics.energy import EnergyDistance, energy_distance
 from posterion.diagnostics.health import Check, Health
-from posterion.diagnostics.transforms import Transforms
+from posterion.diagnostics.transforms import FAR, SURE, Transforms
 
 __all__ = ["FitFindings", "TwoSamples", "assess_fit", "two_samples"]
 
@@ -23,7 +23,7 @@ ENERGY_LIMIT = 2000
 _Z, _Z_WARN = 4.5, 3.0
 _P, _P_WARN = 1e-4, 1e-3
 _OVERFIT = 3.0
-_TRANSFORMS, _CROSSING = 0.05, 1e-3
+_CROSSING = 1e-3
 
 
 @dataclass(frozen=True)
@@ -116,21 +116,22 @@ def two_samples(
         held: the rows that it never saw, in the same units.
         names: of the columns.
         seed: of the permutations.
-        context: the condition of each row, of both.
+        context: the condition of each row, which both have in common.
         periods: of the columns that are angles.
     """
     finite = np.isfinite(drawn).all(axis=1)
     lost = int((~finite).sum())
     if finite.sum() < 16 or len(held) < 16:
         return None
+    given = context is not None and context.shape[1] > 0
     marginals = {
         name: kolmogorov_smirnov_two(drawn[finite, i], held[:, i]) for i, name in enumerate(names)
     }
     a, b, period = drawn[finite], held, list(periods or [None] * len(names))
-    if context is not None and context.shape[1]:
-        a, b = np.hstack([a, context[finite]]), np.hstack([b, context])
+    if given and context is not None:
+        a, b = (np.hstack([x, context[finite]]) for x in (a, held[finite]))
         period += [None] * context.shape[1]
-    energy = energy_distance(a, b, seed=seed, periods=period, limit=ENERGY_LIMIT)
+    energy = energy_distance(a, b, seed=seed, periods=period, limit=ENERGY_LIMIT, paired=given)
     return TwoSamples(energy, marginals, lost, len(held))
 
 
@@ -211,8 +212,8 @@ def assess_fit(found: FitFindings) -> Health:
                 + "; ".join(f"{c.name} is {c.measured()}" for c in checks if c.verdict == "bad")
             )
     if found.transforms is not None:
-        pit, limit = found.transforms, _TRANSFORMS
-        far = pit.p_value < _P and pit.distance > limit
+        pit, limit = found.transforms, FAR
+        far = pit.p_value < SURE and pit.distance > limit
         differ |= far
         if far:
             reasons.append(f"the transforms of {pit.where} are not uniform: {pit.distance:.3g} off")
@@ -221,7 +222,7 @@ def assess_fit(found: FitFindings) -> Health:
                 "worst transform (PIT), p-value",
                 pit.p_value,
                 None,
-                f"> {_P:g}, or <= {limit:g} off",
+                f"> {SURE:g}, or <= {limit:g} off",
                 "bad" if far else "warn" if pit.p_value < _P_WARN else "good",
                 f"{pit.where}: largest difference {pit.distance:.3g}; of {pit.looked_at}, in bins "
                 f"of the condition too, {pit.rows} rows",

@@ -16,10 +16,14 @@ from posterion.diagnostics._arrays import Floats, points
 from posterion.diagnostics.bands import least_uniform
 from posterion.diagnostics.divergence import kolmogorov_smirnov
 
-__all__ = ["BINS", "Transforms", "bins_of", "transforms_of"]
+__all__ = ["BINS", "FAR", "SURE", "Transforms", "bins_of", "transforms_of"]
 
 BINS = 4
 """Of each condition."""
+FAR = 0.05
+"""Difference from the uniform distribution up to which a fit may be used."""
+SURE = 1e-4
+"""P-value, times their number, of transforms that are not uniform by chance."""
 _FEWEST = 50  # rows of a bin
 
 
@@ -29,7 +33,7 @@ class Transforms:
 
     Attributes:
         distance: the largest difference of an empirical distribution from the uniform one, of the
-            worst of all.
+            worst: of those that are surely far off, if there are any, otherwise of all.
         p_value: of the worst by `uniform_p_value`, times their number (Bonferroni).
         where: the worst, in words.
         looked_at: how many distributions: coordinates, each whole and in bins.
@@ -50,6 +54,7 @@ def transforms_of(
     names: Sequence[str] | None = None,
     conditions: Sequence[str] | None = None,
     chained: bool = True,
+    limit: float | int = 0.0,
 ) -> Transforms:
     """Tests of uniformity of transforms: of each coordinate, and in bins of each condition.
 
@@ -64,6 +69,7 @@ def transforms_of(
         conditions: of the context's columns.
         chained: whether each is given the coordinates before, as in Rosenblatt's; without, as of
             ranks among draws, coordinates may depend on each other.
+        limit: difference that makes one far off; many rows find harmless ones too.
 
     Raises:
         ShapeError: not finite, not within [0, 1], or of different numbers of rows.
@@ -91,9 +97,13 @@ def transforms_of(
                 where.append(label + said)
     if not where:
         raise ShapeError(f"{n} rows are too few, at least {_FEWEST} are needed")
+    distances = [float(kolmogorov_smirnov(one, lambda x: x).distance) for one in samples]
     worst, p = least_uniform(samples)
-    distance = kolmogorov_smirnov(samples[worst], lambda x: x).distance
-    return Transforms(float(distance), min(1.0, p * len(where)), where[worst], len(where), n)
+    far = [i for i, distance in enumerate(distances) if distance > limit]
+    if far and distances[worst] <= limit:
+        one, least = least_uniform([samples[i] for i in far])
+        worst, p = (far[one], least) if least * len(where) < SURE else (worst, p)
+    return Transforms(distances[worst], min(1.0, p * len(where)), where[worst], len(where), n)
 
 
 def bins_of(column: Floats) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from posterion.core.errors import SampleError, SettingError, ThetaError
 from posterion.core.estimate import Estimate
 from posterion.diagnostics.closed import Closure
-from posterion.diagnostics.closure import closure_of, normal_scores
+from posterion.diagnostics.closure import FEWEST, closure_of, normal_scores
 from posterion.sampling.importance import as_probable
 from posterion.targets.target import v_and_log_det
 from posterion.training.calibrating import check_calibration, pairs_of
@@ -70,12 +70,18 @@ def check_closure(
     """
     y, rows, weight, known = pairs_of(fit, outcome, context, weights=weights, key=key)
     notes = list(known.notes)
-    if np.ptp(weight) > 0:
-        if weight.min() < 0:
-            raise SampleError(f"the weight of row {np.argmin(weight)} is negative")
+    if weights is not None:
+        if not (np.isfinite(weight) & (weight >= 0)).all() or not weight.any():
+            row = int(np.argmin(np.where(np.isfinite(weight), weight, -np.inf)))
+            raise SampleError(
+                f"weights of pairs are finite, not negative and not all zero; row {row}: "
+                f"{weight[row]:g}"
+            )
         chosen = as_probable(weight, np.random.default_rng([seed, 31]))
         notes.append(f"{len(chosen)} of {len(y)} pairs, chosen as probably as they weigh")
         y, rows = y[chosen], rows[chosen]
+        if len(y) < FEWEST:
+            raise SampleError(f"the weights leave {notes[-1]}: {FEWEST} are needed")
     names, units = zip(
         *((column, parameter.unit) for parameter in fit.parameters for column in parameter.columns),
         strict=True,

@@ -16,16 +16,16 @@ from scipy.special import ndtr, ndtri
 from posterion.bijections.base import apply_batch
 from posterion.core.cores import chunks
 from posterion.core.errors import DensityError, SettingError
-from posterion.diagnostics.transforms import Transforms, transforms_of
+from posterion.diagnostics.transforms import FAR, Transforms, transforms_of
 from posterion.distributions.adversarial import ConditionalGan
 from posterion.distributions.bases import Normal
 from posterion.distributions.flow import Flow
 from posterion.targets.target import unflatten_theta, v_and_log_det, x_of
 from posterion.training.losses import row_by_row
+from posterion.training.quantiles import has_quantiles
 from posterion.training.ranges import said_once
 from posterion.training.samples import conditions_of
 from posterion.training.summaries import seen, shown
-from posterion.training.whitened import as_given
 
 __all__ = ["Parts", "flat_draws", "levels_of", "parts_of", "quantiles_of", "transforms"]
 
@@ -171,7 +171,7 @@ def levels_of(fit: Any, x: Any, context: Any) -> Floats:
     return ndtr(row_by_row(_latent, fit.flow, v.astype(np.float32), fit._conditions(context)))
 
 
-def transforms(fit: Any, v: np.ndarray, context: np.ndarray) -> Transforms | None:
+def transforms(fit: Any, v: np.ndarray, context: np.ndarray, given: Floats) -> Transforms | None:
     """Of rows in the frame's coordinates; ``None`` where they are few, or the base is no normal.
 
     What has no density has them by the ranks of rows among draws, coordinate by coordinate.
@@ -180,6 +180,7 @@ def transforms(fit: Any, v: np.ndarray, context: np.ndarray) -> Transforms | Non
         fit: a conditional fit.
         v: rows ``(n, dim)``.
         context: as the flow sees it, ``(n, width)``.
+        given: as it was given, ``(n, width)``.
     """
     flow = fit.flow
     if len(v) < _FEWEST or not (
@@ -187,16 +188,18 @@ def transforms(fit: Any, v: np.ndarray, context: np.ndarray) -> Transforms | Non
         or (isinstance(flow, Flow) and isinstance(flow.base, Normal))
     ):
         return None
-    given = as_given(context, fit.context_location, fit.context_scale, fit.context_mixing)
     if isinstance(flow, ConditionalGan):
         u = row_by_row(_ranks, flow, v, context)
         names = [f"rank of {column}" for column in fit.columns]
-        return transforms_of(u, given, names=names, conditions=fit.context, chained=False)
+        return transforms_of(
+            u, given, names=names, conditions=fit.context, chained=False, limit=FAR
+        )
     z = row_by_row(_latent, flow, v, context)
     u = np.where(np.isnan(z), 0.0, ndtr(z))  # a row without a level counts against the fit
-    names = [f"level of {column}" for column in fit.columns]
+    own = has_quantiles(flow)
+    names = [f"level of {c}" if own else f"latent {i + 1}" for i, c in enumerate(fit.columns)]
     beside, conditions = shown(fit, given)
-    return transforms_of(u, beside, names=names, conditions=conditions)
+    return transforms_of(u, beside, names=names, conditions=conditions, limit=FAR)
 
 
 @eqx.filter_jit

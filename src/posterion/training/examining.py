@@ -50,9 +50,9 @@ def examine(fit: Fit, fed: Any, loss: Loss, outcome: dict[str, Any], *, seed: in
         for _ in range(p.size)
     ]
     two = two_samples(
-        drawn, x, names, seed=seed, context=shown(fit, held["context"])[0], periods=periods
+        drawn, x, names, seed=seed, context=shown(fit, held["given"])[0], periods=periods
     )
-    given = None if rows is None else transforms(fit, held["v"], rows)
+    given = None if rows is None else transforms(fit, held["v"], rows, held["given"])
     measure = tuple(parameter.measure() for parameter in fit.parameters)
     if surface is not None:
         of_surface = f"{surface.size}-dimensional volume of the surface"

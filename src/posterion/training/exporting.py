@@ -180,10 +180,10 @@ def _parity(
     if isinstance(result, Fit) and result.context:
         if result.condition is None:
             spread = rng.standard_normal((POINTS, len(result.context)))
-            given["context"] = result.context_location + result.context_scale * spread
-            context = result._conditions(given["context"])
+            given["context"] = result.as_given(spread)
+            context = result.as_seen(given["context"]).astype(np.float32)
         else:
-            context = result._conditions(np.tile(result.condition, (POINTS, 1)))
+            context = result.as_seen(np.tile(result.condition, (POINTS, 1))).astype(np.float32)
     flow = _flow_of(result)
     start = draw_base(flow.base, z, given.get("u")).astype(np.float32)
     v = _forward(flow.bijection, start, context)

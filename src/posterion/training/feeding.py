@@ -26,7 +26,8 @@ class Feed:
 
     Attributes:
         train: the rows to learn from.
-        valid: held-out rows, of which no more than a hundred thousand are kept.
+        valid: held-out rows, of which no more than a hundred thousand are kept; their conditions
+            as they were given too.
         batch: rows a step.
         steps: of a segment.
         segments: of an epoch.
@@ -85,7 +86,7 @@ def feed(samples: Samples, prepared: Prepared, *, batch: int, validation: float,
     """
     train_rows, valid_rows = samples.rows.split(validation, seed)
     train, valid = (replace(samples, rows=rows) for rows in (train_rows, valid_rows))
-    held_out = _read(valid, prepared, _HELD_OUT)
+    held_out = _read(valid, prepared, _HELD_OUT, given=True)
     width = samples.dim + len(samples.context) + 1
     held = None
     count = train.rows.count
@@ -108,17 +109,17 @@ def feed(samples: Samples, prepared: Prepared, *, batch: int, validation: float,
     return Feed(train, held_out, batch, steps // segments, segments, prepared, held)
 
 
-def _read(samples: Samples, prepared: Prepared, most: int | None) -> Arrays:
+def _read(samples: Samples, prepared: Prepared, most: int | None, *, given: bool = False) -> Arrays:
     """Prepared rows in their order, ``most`` at the most."""
     kept: list[Arrays] = []
     have = 0
     for chunk in samples.rows.chunks(CHUNK):
-        kept.append(prepared(samples, chunk))
+        kept.append(prepared(samples, chunk, given=given))
         have += len(kept[-1]["v"])
         if most is not None and have >= most:
             break
     if not kept:
-        return prepared(samples, np.zeros((0, len(samples.rows.names))))
+        return prepared(samples, np.zeros((0, len(samples.rows.names))), given=given)
     return {name: array[:most] for name, array in _joined(kept).items()}
 
 

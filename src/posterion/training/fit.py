@@ -29,6 +29,7 @@ from posterion.training.feeding import feed
 from posterion.training.fitted import Fit
 from posterion.training.losses import Learnable, Loss
 from posterion.training.preparing import Prepared, prepare
+from posterion.training.ranges import classes_in
 from posterion.training.recipe import Settled, losses_of, make_fit_method
 from posterion.training.running import Run
 from posterion.training.samples import Samples, gather_samples
@@ -155,6 +156,8 @@ def fit(
         "loss": str(losses),
         "method": {k: str(v) for k, v in asdict(settled).items()},
     }
+    if given.context:
+        identity["conditions"] = prepared.seen_by
     run = Run(
         core, fed, settled, losses, seed, Placement(devices), Checkpoint(checkpoint, identity)
     )
@@ -193,6 +196,7 @@ def _assemble(
         context_scale=prepared.scale,
         context_mixing=prepared.mixing,
         context_range=prepared.seen if given.context else None,
+        classes=classes_in(given.context, run.fed.valid["given"]),
         form=given.form,
         history=run.history(),
         settings={**asdict(method), "loss": " then ".join(map(str, run.losses)), "seed": seed},

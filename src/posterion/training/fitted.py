@@ -37,11 +37,11 @@ from posterion.targets.target import (
 from posterion.training.conditional import quantiles_of
 from posterion.training.losses import Learnable, log_probs
 from posterion.training.pairing import require_same_order
-from posterion.training.ranges import beyond, of_one_class, warn_outside
+from posterion.training.ranges import beyond, strange_classes, warn_outside
 from posterion.training.samples import conditions_of
 from posterion.training.summaries import seen, sets_of
 from posterion.training.supports import warn_if_slow
-from posterion.training.whitened import as_seen
+from posterion.training.whitened import as_given, as_seen
 
 _CHUNK = 16384
 
@@ -77,6 +77,7 @@ class Fit(Result):
         context_location, context_scale, context_mixing: by which the flow sees it, see `as_seen`.
         context_range: its least and greatest values in training, ``(2, width)``; ``None`` of files
             that do not know.
+        classes: conditions of which each row has one class, in columns ``name=class``.
         form: whether draws are an array or a dict by parameter name.
         health: the report; its status says whether to believe the rest.
         history: one entry per epoch: epoch, loss, valid (held-out), seconds; phase, where there
@@ -107,6 +108,7 @@ class Fit(Result):
     context_range: np.ndarray | None = None
     expectiles: bool = False
     context_mixing: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -203,6 +205,10 @@ class Fit(Result):
         """Conditions ``(n, width)`` as the flow sees them: scaled, and uncorrelated in training."""
         return as_seen(context, self.context_location, self.context_scale, self.context_mixing)
 
+    def as_given(self, seen: np.ndarray) -> np.ndarray:
+        """The inverse of `as_seen`."""
+        return as_given(seen, self.context_location, self.context_scale, self.context_mixing)
+
     def given(self, context: Any) -> "Fit":
         """The distribution under one condition: ``(width,)``, a set, or numbers by name."""
         if not self.context:
@@ -212,7 +218,7 @@ class Fit(Result):
         rows = conditions_of(self, context)
         if len(rows) != 1:
             raise SettingError(f"given takes one condition, not {len(rows)}")
-        warn_outside(self.name, self.context, rows, self.context_range)
+        warn_outside(self.name, self.context, rows, self.context_range, self.classes)
         return replace(self, condition=rows[0])
 
     def outside(self, context: Any) -> np.ndarray:
@@ -231,7 +237,8 @@ class Fit(Result):
             raise SettingError(f"{self.name!r} knows no range of a context")
         rows, seen = conditions_of(self, context), self.context_range
         far = (beyond(rows, seen) > 0).any(axis=1)
-        return np.asarray(far | ~of_one_class(self.context, rows, seen))
+        strange = strange_classes(self.context, rows, self.classes)
+        return np.asarray(np.any([far, *strange.values()], axis=0))
 
     def save(self, path: str | Path) -> None:
         """Writes the fit to one ``.posterion`` file, without samples and density.
@@ -305,7 +312,7 @@ class Fit(Result):
             rows = self.condition[None]
         else:
             rows = conditions_of(self, context)
-            warn_outside(self.name, self.context, rows, self.context_range)
+            warn_outside(self.name, self.context, rows, self.context_range, self.classes)
         return self.as_seen(rows).astype(np.float32)
 
     def _draw(self, n: int, rows: np.ndarray | None, seed: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Samples looked through once: what is wrong with them, and the frame in which a flow learns."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -22,6 +23,7 @@ Floats = NDArray[np.float64]
 CHUNK = 65536
 _SHOWN = 5
 _ROWS_A_COORDINATE = 10
+_WIDEST = 512  # context that is left uncorrelated
 _SAME = 1 - 1e-9
 _FLAT = 1e-12
 
@@ -54,8 +56,13 @@ class Prepared:
     dropped: int
     notes: tuple[str, ...]
 
-    def __call__(self, samples: Samples, chunk: np.ndarray) -> dict[str, np.ndarray]:
-        """``v``, ``context`` and ``weight`` of the usable rows of a chunk, float32."""
+    def __call__(
+        self, samples: Samples, chunk: np.ndarray, *, given: bool = False
+    ) -> dict[str, np.ndarray]:
+        """``v``, ``context`` and ``weight`` of the usable rows of a chunk, float32.
+
+        If ``given``, also the context as it was given, float64.
+        """
         x, context, weights = samples.cut(chunk)
         if self.dropped:
             kept = _usable(self.frame.support, samples.finite(chunk), x)[0]
@@ -65,7 +72,14 @@ class Prepared:
             "v": v.astype(np.float32),
             "context": self.condition(context),
             "weight": (weights / self.mean_weight).astype(np.float32),
+            **({"given": context.astype(np.float64)} if given else {}),
         }
+
+    @property
+    def seen_by(self) -> str:
+        """What tells how the flow sees its context."""
+        parts = (self.location, self.scale, np.zeros(0) if self.mixing is None else self.mixing)
+        return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()[:16]
 
     def condition(self, context: np.ndarray) -> np.ndarray:
         """The context as the flow sees it, float32."""
@@ -178,7 +192,7 @@ def prepare(
     enough = used >= _ROWS_A_COORDINATE * dim
     location, lower = _whitening(mean, covariance, circular, whiten if enough else "scale", whiten)
     context_mean, context_covariance = outer.moments()
-    scale = np.sqrt(np.diag(context_covariance))
+    scale = np.sqrt(np.maximum(np.diag(context_covariance), 0))
     flat = scale <= _FLAT * (1 + np.abs(context_mean))
     notes = [*samples.notes, *(repeats or ())]
     for note in repeats or ():
@@ -191,7 +205,9 @@ def prepare(
     if bad.total and drop:
         notes.append(f"dropped: {bad.text()}")
     scale = np.where(flat, 1.0, scale)
-    several = samples.sets is None and len(scale) > 1 and used >= _ROWS_A_COORDINATE * len(scale)
+    effective = inner.weight**2 / squares
+    several = samples.sets is None and 1 < len(scale) <= _WIDEST
+    several = several and effective >= _ROWS_A_COORDINATE * len(scale)
     mixing = uncorrelating(context_covariance, scale) if mixes and several else None
     alike = 1 if samples.sets is None else samples.sets.points
     return Prepared(
@@ -202,7 +218,7 @@ def prepare(
         np.tile(seen * [[1], [-1]], (1, alike)),
         inner.weight / used,
         used,
-        inner.weight**2 / squares,
+        effective,
         bad.total,
         tuple(notes),
     )

@@ -57,7 +57,7 @@ class Pinball(Loss):
 
     def defaults(self, rows: int) -> dict[str, Any]:
         """Small batches of few rows, and an average over an epoch: it falls slowly, in noise."""
-        batch = int(np.clip(rows // _STEPS, 64, 512))
+        batch = 2 ** int(np.clip(np.log2(rows / _STEPS).round(), 6, 9))
         return {"batch": batch, "average": 1 - 1 / max(_AVERAGED, rows / batch)}
 
     def value(self, flow: Any, batch: Batch, key: Array, inputs: Inputs) -> Array:

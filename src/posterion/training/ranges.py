@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from posterion.training.categories import whole_name
 from posterion.training.samples import conditions_of
 
-__all__ = ["beyond", "of_one_class", "said_once", "warn", "warn_outside"]
+__all__ = ["beyond", "classes_in", "strange_classes", "said_once", "warn", "warn_outside"]
 
 _logger = logging.getLogger("posterion")
 _said: ContextVar[bool] = ContextVar("said", default=False)
@@ -34,22 +34,41 @@ def beyond(rows: np.ndarray, seen: np.ndarray) -> NDArray[np.float64]:
     return np.where(far > _ROUNDING, far, 0.0)
 
 
-def of_one_class(columns: Sequence[str], rows: np.ndarray, seen: np.ndarray) -> NDArray[np.bool_]:
-    """Which conditions have one class of each that is in columns ``name=class`` of 0 and 1."""
-    groups: dict[str, list[int]] = {}
-    for i, column in enumerate(columns):
-        if "=" in column and tuple(seen[:, i]) == (0.0, 1.0):
-            groups.setdefault(whole_name(column), []).append(i)
-    fine = np.ones(len(rows), bool)
-    for several in groups.values():
-        if len(several) > 1:
-            given = rows[:, several]
-            fine &= np.isin(given, (0, 1)).all(axis=1) & (given.sum(axis=1) == 1)
-    return fine
+def classes_in(columns: Sequence[str], rows: np.ndarray) -> tuple[str, ...]:
+    """Conditions of which columns ``name=class`` hold one class in every row.
+
+    Args:
+        columns: of the context.
+        rows: in training, ``(n, width)``.
+    """
+    names = dict.fromkeys(whole_name(column) for column in columns if "=" in column)
+    found = [name for name in names if len(_columns_of(name, columns)) > 1]
+    return tuple(name for name in found if _of_one_class(name, columns, rows).all())
+
+
+def strange_classes(
+    columns: Sequence[str], rows: np.ndarray, classes: Sequence[str]
+) -> dict[str, NDArray[np.bool_]]:
+    """Of each of ``classes`` that has some, which rows ``(n,)`` are of no class, or of several."""
+    fine = {name: _of_one_class(name, columns, rows) for name in classes}
+    return {name: ~one for name, one in fine.items() if not one.all()}
+
+
+def _of_one_class(name: str, columns: Sequence[str], rows: np.ndarray) -> NDArray[np.bool_]:
+    given = rows[:, _columns_of(name, columns)]
+    return np.asarray(np.isin(given, (0, 1)).all(axis=1) & (given.sum(axis=1) == 1))
+
+
+def _columns_of(name: str, columns: Sequence[str]) -> list[int]:
+    return [i for i, column in enumerate(columns) if column.startswith(f"{name}=")]
 
 
 def warn_outside(
-    name: str, columns: Sequence[str], rows: np.ndarray, seen: np.ndarray | None
+    name: str,
+    columns: Sequence[str],
+    rows: np.ndarray,
+    seen: np.ndarray | None,
+    classes: Sequence[str] = (),
 ) -> None:
     """Logs a warning where conditions lie outside of the range that was seen.
 
@@ -60,17 +79,19 @@ def warn_outside(
         columns: of the context.
         rows: ``(n, width)``.
         seen: as in `beyond`; ``None`` of a fit that does not know.
+        classes: conditions of which each row has one class.
     """
     if seen is None or _said.get():
         return
-    if strange := int((~of_one_class(columns, rows, seen)).sum()):
+    for what, strange in strange_classes(columns, rows, classes).items():
         _logger.warning(
-            "%d of %d conditions of %r are of no class, or of several: of the columns name=class "
-            "one is 1 and the others are 0; give the classes by name, %s=[...]",
-            strange,
+            "%d of %d conditions have no %s, or several: of its columns one is 1 and the others "
+            "are 0; %r takes the classes by name too, %s=[...]",
+            strange.sum(),
             len(rows),
+            what,
             name,
-            next(whole_name(column) for column in columns if "=" in column),
+            what,
         )
     far = beyond(rows, seen)
     out = far > 0
@@ -107,7 +128,8 @@ def said_once(result: object, context: Any) -> Iterator[None]:
     names, seen = getattr(first, "context", ()), getattr(first, "context_range", None)
     if context is not None and seen is not None:
         rows = conditions_of(first, context)
-        warn_outside(str(getattr(result, "name", "")), names, rows, seen)
+        classes = getattr(first, "classes", ())
+        warn_outside(str(getattr(result, "name", "")), names, rows, seen, classes)
     token = _said.set(True)
     try:
         yield

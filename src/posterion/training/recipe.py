@@ -3,6 +3,8 @@
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import numpy as np
+
 from posterion.core.errors import SettingError
 from posterion.core.settings import check_positive, check_whole, is_number
 from posterion.distributions.adversarial import ConditionalGan
@@ -59,7 +61,7 @@ class FitMethod:
     batch: int | None = None
     rate: float | int = 1e-3
     schedule: str = "cosine"
-    patience: int = 20
+    patience: float | int = 20
     validation: float | int = 0.1
     split: int | None = None
     clip: float | int = 5.0
@@ -67,8 +69,12 @@ class FitMethod:
     whiten: str = "full"
 
     def __post_init__(self):
-        check_whole(least=1, epochs=self.epochs, patience=self.patience)
-        check_positive(rate=self.rate, clip=self.clip)
+        check_whole(least=1, epochs=self.epochs)
+        check_positive(rate=self.rate)
+        for name in ("patience", "clip"):  # infinite ones are none
+            value = getattr(self, name)
+            if not isinstance(value, int | float | np.number) or not value > 0:
+                raise SettingError(f"{name} must be a positive number, got {value!r}")
         if self.batch is not None:
             check_whole(least=1, batch=self.batch)
         for name in ("validation", "average"):

@@ -205,8 +205,8 @@ class Run:
     def _since(self, epoch: int) -> int:
         return epoch + 1 - self.best
 
-    def _slower_after(self) -> int:
-        return max(1, self.method.patience // 3)
+    def _slower_after(self) -> float:
+        return max(1.0, self.method.patience // 3)
 
     def _exhausted(self, epoch: int) -> bool:
         """Whether nothing is gained any more."""

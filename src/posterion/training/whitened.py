@@ -11,7 +11,7 @@ __all__ = ["as_given", "as_seen", "uncorrelating"]
 
 Floats = NDArray[np.float64]
 
-_LEAST = 1e-6  # of a variance, below which a direction does not vary
+_LEAST = 1e-4  # of a variance, below which a direction does not vary: it is rounding, or a sum
 
 
 def uncorrelating(covariance: Floats, scale: Floats) -> Floats:
