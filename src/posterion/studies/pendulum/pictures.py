@@ -15,16 +15,18 @@ __all__ = ["coverage_picture", "errors_picture"]
 def coverage_picture(found: Mapping[str, Measured], noise: float) -> Image:
     """In each range of lengths, what intervals hold against what they promise."""
     with style():
-        figure = new_figure(8.2, 3.4, layout="constrained")
+        figure = new_figure(8.2, 3.8, layout="constrained")
         panels = figure.subplots(1, len(RANGES), sharey=True)
         for axes, name in zip(panels, RANGES, strict=True):
             axes.plot([0, 1], [0, 1], color=TRUTH, lw=0.8, ls="--")
-            for colour, (method, one) in zip(COLOURS, found.items(), strict=False):
+            for i, (method, one) in enumerate(found.items()):
+                line = {"color": COLOURS[i % len(COLOURS)], "ls": ":" if i >= len(COLOURS) else "-"}
+                line = {"color": TRUTH, "ls": "-"} if method == EXACT else line
                 if name in one.held:
-                    axes.plot(LEVELS, one.held[name], color=colour, label=TITLES[method], lw=1.2)
+                    axes.plot(LEVELS, one.held[name], label=TITLES[method], lw=1.2, **line)
             axes.set_title(f"L {name}" if name != "in range" else "L 0.2-0.8 m, in range")
             axes.set_xlabel("promised")
-            axes.set_aspect("equal")
+            axes.set_box_aspect(1)
         panels[0].set_ylabel("held")
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
