@@ -20,10 +20,12 @@ def coverage_picture(found: Mapping[str, Measured], noise: float) -> Image:
         for axes, name in zip(panels, RANGES, strict=True):
             axes.plot([0, 1], [0, 1], color=TRUTH, lw=0.8, ls="--")
             for i, (method, one) in enumerate(found.items()):
-                line = {"color": COLOURS[i % len(COLOURS)], "ls": ":" if i >= len(COLOURS) else "-"}
-                line = {"color": TRUTH, "ls": "-"} if method == EXACT else line
+                exact = method == EXACT
+                colour = TRUTH if exact else COLOURS[i % len(COLOURS)]
+                dots = ":" if i >= len(COLOURS) and not exact else "-"
                 if name in one.held:
-                    axes.plot(LEVELS, one.held[name], label=TITLES[method], lw=1.2, **line)
+                    held, title = one.held[name], TITLES[method]
+                    axes.plot(LEVELS, held, color=colour, ls=dots, label=title, lw=1.2)
             axes.set_title(f"L {name}" if name != "in range" else "L 0.2-0.8 m, in range")
             axes.set_xlabel("promised")
             axes.set_box_aspect(1)
