@@ -59,5 +59,6 @@ def test_every_status_says_what_to_do() -> None:
         assert status.value == status.name
         assert status.sentence.endswith(".")
         assert ":" in status.sentence, "a diagnosis, then what to do"
-        assert status.ok == (status in (Status.converged, Status.fitted, Status.calibrated))
+        good = (Status.converged, Status.fitted, Status.scored, Status.calibrated)
+        assert status.ok == (status in good)
         assert from_tree(to_tree(status, {}), {}) is status

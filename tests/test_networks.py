@@ -81,9 +81,12 @@ def test_unknown_activation_names_the_known_ones():
         MLP(3, 2, (5,), "tangent", key=jax.random.key(0))
 
 
-@pytest.mark.parametrize("sizes", [(3, 0, (5,)), (3, 2, (0,)), (-1, 2, ())])
-def test_widths_must_be_positive(sizes):
-    with pytest.raises(SettingError, match="widths"):
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [((3, 0, (5,)), "widths"), ((3, 2, (0,)), "hidden .* at least 1"), ((-1, 2, ()), "widths")],
+)
+def test_widths_must_be_positive(sizes, message):
+    with pytest.raises(SettingError, match=message):
         MLP(*sizes, key=jax.random.key(0))
 
 
@@ -181,7 +184,7 @@ def test_any_module_is_mapped_over_rows():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: mlp((0,)), "positive"),
+        (lambda: mlp((0,)), "hidden .* at least 1"),
         (lambda: mlp((4,), "tangent"), "unknown activation"),
         (lambda: mlp((4, 5), residual=True), "one width"),
         (lambda: convolutional((3,)), "channels, length"),

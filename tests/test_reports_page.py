@@ -275,7 +275,7 @@ def test_facts_and_shapes_of_tables():
 def test_badges_follow_the_status():
     tones = {status: tone_of(status) for status in Status}
     good = [status for status, tone in tones.items() if tone == "good"]
-    assert good == [Status.converged, Status.fitted, Status.calibrated]
+    assert good == [Status.converged, Status.fitted, Status.scored, Status.calibrated]
     assert tones[Status.mode_collapse_suspected] == tones[Status.failed] == "bad"
     assert tones[Status.budget_exhausted] == tones[Status.overconfident] == "warn"
     assert render_page(Page("only a title")).count("<section") == 0
