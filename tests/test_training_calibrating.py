@@ -110,6 +110,7 @@ def test_the_command_line(amortised, tmp_path, capsys):
         for name, array in columns.items()
         for i, column in enumerate(np.atleast_2d(array.T))
     }
+    table["w"] = np.linspace(0.9, 1.0, 60)
     pd.DataFrame(table).to_parquet(tmp_path / "pairs.parquet")
     files = [str(tmp_path / name) for name in ("toy.posterion", "pairs.parquet")]
     with pytest.raises(SystemExit) as left:
@@ -124,6 +125,10 @@ def test_the_command_line(amortised, tmp_path, capsys):
     assert "in the cube -3 < u < 3" in capsys.readouterr().out
     assert json.loads((tmp_path / "closure.json").read_text())["rows"] == 60
     assert "Ratios of marginals" in (tmp_path / "closure.html").read_text()
+    with pytest.raises(SystemExit) as left:
+        main(["closure", *files, "--weights", "w", "--draws", "50", "--out", str(tmp_path)])
+    assert left.value.code == 0
+    assert "of 60 pairs, chosen as probably as they weigh" in capsys.readouterr().out
     for cube in ("u", "=1:2", "u="):
         with pytest.raises(SystemExit) as left:
             main(["closure", *files, "--cube", cube, "--out", str(tmp_path)])
