@@ -159,6 +159,8 @@ def test_pairs_of_two_tables_and_with_weights():
             posterion.check_closure(Known(), wide, weights=weights, **quick)
     with pytest.raises(SampleError, match="not all zero; row 0: 0"):
         posterion.check_closure(Known(), wide, weights=0 * x, **quick)
+    same = posterion.check_closure(Known(), table, weights=0 * x + 0.3, **quick)
+    assert str(same) == str(paired)
     few = np.where(np.arange(len(x)) < 20, 1.0, 1e-6)
     with pytest.raises(SampleError, match=r"the weights leave \d+ of 3000 pairs"):
         posterion.check_closure(Known(), wide, weights=few, **quick)

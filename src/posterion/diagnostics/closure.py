@@ -214,8 +214,9 @@ def _worst_coverage(coverage: Sequence[LocalCoverage]) -> ClosureTest:
         for k, (share, count) in enumerate(zip(part.covered, counts, strict=True)):
             hits = round(share * count)
             tails = binom.cdf(hits, count, level), binom.sf(hits - 1, count, level)
-            where = f"{part.name}, {part.condition} from {part.edges[k, 0]:.4g} to "
-            where += f"{part.edges[k, 1]:.4g}: ± {part.error[k]:.3f}"
+            low, high = part.edges[k]
+            ends = f"at {low:.4g}" if low == high else f"from {low:.4g} to {high:.4g}"
+            where = f"{part.name}, {part.condition} {ends}: ± {part.error[k]:.3f}"
             tests.append((min(1.0, 2 * float(min(tails))), float(share), where))
     if not tests:
         return ClosureTest("coverage in bins", level, 1.0, "too few rows for bins")

@@ -119,6 +119,7 @@ def pairs_of(
     *,
     weights: Any = None,
     key: str | Sequence[str] | None = None,
+    what: str = "theta",
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Samples]:
     """Parameters ``(n, d)``, conditions ``(n, width)`` and weights of pairs, and what is known.
 
@@ -128,6 +129,7 @@ def pairs_of(
         context: ``(n, width)``, by name, or ``None`` for columns of ``theta``.
         weights: of the rows, as in `fit`.
         key: column, or columns, by which rows of both are paired, as in `fit`.
+        what: the first is called in messages.
 
     Raises:
         SettingError: the posterior has no context.
@@ -141,7 +143,7 @@ def pairs_of(
     if key is not None:
         theta, context = joined(theta, context, key)
     theta, context = read_if_path(theta), read_if_path(context)
-    require_same_order(theta=theta, context=context)
+    require_same_order(**{what: theta, "context": context})
     if context is None:
         theta, beside = beside_context(theta, posterior)
     else:

@@ -68,15 +68,17 @@ def check_closure(
         ThetaError: the cube names an unknown condition, or a column is missing.
         SampleError: outcome and context do not fit, or fewer than 50 rows, in all or in the cube.
     """
-    y, rows, weight, known = pairs_of(fit, outcome, context, weights=weights, key=key)
+    y, rows, weight, known = pairs_of(
+        fit, outcome, context, weights=weights, key=key, what="outcome"
+    )
     notes = list(known.notes)
-    if weights is not None:
-        if not (np.isfinite(weight) & (weight >= 0)).all() or not weight.any():
-            row = int(np.argmin(np.where(np.isfinite(weight), weight, -np.inf)))
-            raise SampleError(
-                f"weights of pairs are finite, not negative and not all zero; row {row}: "
-                f"{weight[row]:g}"
-            )
+    if not (np.isfinite(weight) & (weight >= 0)).all() or not weight.any():
+        row = int(np.argmin(np.where(np.isfinite(weight), weight, -np.inf)))
+        raise SampleError(
+            f"weights of pairs are finite, not negative and not all zero; row {row}: "
+            f"{weight[row]:g}"
+        )
+    if np.ptp(weight) > 0:
         chosen = as_probable(weight, np.random.default_rng([seed, 31]))
         notes.append(f"{len(chosen)} of {len(y)} pairs, chosen as probably as they weigh")
         y, rows = y[chosen], rows[chosen]

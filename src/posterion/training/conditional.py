@@ -32,7 +32,7 @@ __all__ = ["Parts", "flat_draws", "levels_of", "parts_of", "quantiles_of", "tran
 Floats = NDArray[np.float64]
 
 _AT_ONCE = 400_000
-_FEWEST = 200  # rows below which transforms say little
+_FEWEST = 50  # rows below which transforms say little
 _RANKED = 200  # draws among which a row is ranked
 
 

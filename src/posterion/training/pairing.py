@@ -60,10 +60,11 @@ def require_same_order(**tables: Any) -> None:
         if len(other) != len(index) or index.equals(other):
             continue  # unequal lengths are said with those of all columns
         row = int(np.flatnonzero(np.asarray(index != other))[0])
+        here, there = index.tolist()[row], other.tolist()[row]
         same = "in another order" if set(index) == set(other) else "other ones"
         raise SampleError(
             f"{first} and {name} are not the same rows in the same order: the index of {name} has "
-            f"{same}, first in row {row} ({index[row]!r} and {other[row]!r}). Name a column that "
+            f"{same}, first in row {row} ({here!r} and {there!r}). Name a column that "
             f"pairs them (key=), sort them (.loc[{first}.index]), or, if they are paired by their "
             "order, reset_index(drop=True) of both"
         )
